@@ -1,0 +1,1 @@
+"""Corpora: what lies on disk becomes clips, clips become splits, splits are audited."""

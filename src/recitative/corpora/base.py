@@ -1,0 +1,123 @@
+"""What every corpus adapter yields, and the registry of adapters.
+
+An adapter is one module in this folder with one function under `@register_dataset`. It reads names
+and tables, never audio, and yields clips in a stable order.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from recitative.config import Section
+from recitative.errors import UserError
+
+Language = Literal["eng", "man"]
+QUADRANTS = ("Q1", "Q2", "Q3", "Q4")  # Russell: A+V+, A+V-, A-V-, A-V+
+SPEECH_ROLES = ("speech-eng", "speech-man", "speech-mix")
+MUSIC_ROLES = ("music-eng", "music-man")
+SOURCE_ROLES = ("speech-eng", "speech-man", *MUSIC_ROLES)  # read from disk; the mix is drawn
+ROLES = (*SPEECH_ROLES, *MUSIC_ROLES)
+
+
+class MissingDataError(UserError):
+    """A corpus, or a part of it, is not where it should be."""
+
+
+@dataclass(frozen=True)
+class Rating:
+    """One listener's answer for one clip, on the corpus's own scale (CH-818: [-10, 10])."""
+
+    rater: str
+    arousal: float
+    valence: float
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One audio file and what its corpus says of it."""
+
+    id: str  # unique within its role, e.g. "librispeech/19-198-0000"
+    path: Path
+    group: str  # speaker, or artist; no group may stand in two parts of a split
+    language: Language
+    quadrant: str | None = None  # one of QUADRANTS; None for speech
+    arousal: float | None = None  # on the corpus's own scale; None where it has none
+    valence: float | None = None
+    ratings: tuple[Rating, ...] = ()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something in a corpus that the user should know of: a row without audio, a tie, a bad file."""
+
+    path: str
+    reason: str
+    kept: bool = False  # whether the clip is used all the same
+
+
+class DatasetConfig(Section):
+    """What every adapter's section in params.yaml has. Adapters add their own fields."""
+
+    adapter: str
+    folder: str  # below data/
+    language: Language
+
+
+ClipIterator = Callable[[Path, Any], Iterator[Clip | Problem]]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A registered adapter: its name, its parameter section, and its iterator over a corpus."""
+
+    name: str
+    config: type[DatasetConfig]
+    iter_clips: ClipIterator
+
+
+_REGISTRY: dict[str, Dataset] = {}
+
+
+def register_dataset(
+    name: str, config: type[DatasetConfig]
+) -> Callable[[ClipIterator], ClipIterator]:
+    """Register ``iter_clips(root, config)`` as the adapter `name`.
+
+    `root` is the corpus's own folder. The iterator raises MissingDataError where the expected
+    layout is not there, naming that layout and the command that mends it.
+    """
+
+    def register(iter_clips: ClipIterator) -> ClipIterator:
+        _REGISTRY[name] = Dataset(name, config, iter_clips)
+        return iter_clips
+
+    return register
+
+
+def datasets() -> dict[str, Dataset]:
+    """Every adapter by name. The registry is this folder: a new module is found by itself."""
+    import recitative.corpora as package
+
+    for module in pkgutil.iter_modules(package.__path__):
+        if not module.ispkg:
+            importlib.import_module(f"{package.__name__}.{module.name}")
+    return dict(sorted(_REGISTRY.items()))
+
+
+def parse_dataset_config(role: str, values: dict[str, Any]) -> DatasetConfig:
+    """The section ``datasets.<role>`` as its adapter's own type.
+
+    Raises:
+        UserError: the adapter's name is unknown; the known ones are listed.
+        pydantic.ValidationError: a value is wrong.
+    """
+    known = datasets()
+    name = values.get("adapter")
+    if name not in known:
+        raise UserError(
+            f"params.yaml: datasets.{role}.adapter: unknown adapter {name!r}; known: {', '.join(known)}"
+        )
+    return known[str(name)].config.model_validate(values)

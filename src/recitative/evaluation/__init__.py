@@ -1,0 +1,1 @@
+"""Evaluation: metrics, statistics, agreement between listeners, and the verdict on each claim."""
