@@ -1,0 +1,40 @@
+# make demo and make test are each the only command on a fresh machine with Python, make and a C library.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := 1
+export RAY_USAGE_STATS_ENABLED := 0
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format setup report clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.installed ## make .venv and install everything into it
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $(PYTHON) is older than 3.11; name another: make PYTHON=python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (a few minutes, once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --editable '.[demo,test]' --constraint constraints.txt
+	@touch $@
+
+demo: setup ## the whole loop on the embedded corpus: data, training, registry, report
+	@test -d .dvc || { git rev-parse --git-dir >/dev/null 2>&1 || git init --quiet; dvc init --quiet; }
+	@dvc repro
+	@recitative summary
+
+test: setup ## the tests
+	@python -m pytest -n auto --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=85
+
+lint: setup ## ruff, mypy, the import contract
+	@ruff check . && ruff format --check . && mypy && lint-imports
+
+format: setup ## let ruff rewrite what it can
+	@ruff check --fix . && ruff format .

@@ -1,0 +1,342 @@
+"""The leak certificate: no clip, no group and no audio in two parts, stated and checked again.
+
+The code released with the paper divides all songs again after it has drawn the test set, so that
+every test song is trained or validated on. A stage that trains calls `require_clean` first.
+"""
+
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from recitative.corpora.balance import SplitClip, total_seconds
+from recitative.corpora.base import MUSIC_ROLES, QUADRANTS, SOURCE_ROLES
+from recitative.corpora.indexing import read_index
+from recitative.corpora.splits import (
+    PARTS,
+    SPEECH_SOURCES,
+    SplitConfig,
+    SplitRow,
+    parts_for_fold,
+    read_splits,
+)
+from recitative.errors import UserError
+from recitative.files import read_json
+
+CERTIFICATE = "certificate.json"  # in the folder of the splits
+
+Index = Mapping[str, Sequence[SplitClip]]
+Splits = Mapping[str, Sequence[SplitRow]]
+
+
+class LeakError(UserError):
+    """The splits have no certificate, or one that is not clean, or not theirs."""
+
+
+def certify(
+    index: Index, splits: Splits, split: SplitConfig, seed: int, notes: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Check the splits of all roles and state what was found.
+
+    Args:
+        index: the clips of each role in SOURCE_ROLES.
+        splits: the rows of each role; ``speech-mix`` is looked up in both speech roles.
+        split: how they were made.
+        seed: the root seed that they were made on.
+        notes: what `make_splits` had to say, kept in the certificate.
+
+    Returns:
+        ``certificate.json``: ``hash``, ``hashes`` (of the index and of the splits alone), ``seed``,
+        ``split`` (the section), ``roles`` (clips, hours, groups and classes a part, and a fold),
+        ``checks`` (sentences), ``leaks`` (sentences; empty when clean) and ``notes``.
+    """
+    hashes = {"index": _index_hash(index), "splits": _splits_hash(splits)}
+    return {
+        "hash": _hash(hashes.items()),
+        "hashes": hashes,
+        "seed": seed,
+        "split": split.model_dump(),
+        "roles": {role: _describe(_clips(index, role), rows) for role, rows in splits.items()},
+        "checks": _checks(split),
+        "leaks": find_leaks(index, splits, split, seed),
+        "notes": [*notes, *_spread_groups(index, splits, split)],
+    }
+
+
+def find_leaks(index: Index, splits: Splits, split: SplitConfig, seed: int) -> list[str]:
+    """Everything that must not be, a sentence each; empty when the splits are clean."""
+    by_group = split.group_by == "group"
+    leaks: list[str] = []
+    for role, rows in splits.items():
+        clips = _clips(index, role)
+        parts = [(row.id, row.split) for row in rows]
+        needed = PARTS if role in MUSIC_ROLES else ("train", "validation")
+        leaks += _unknown(role, clips, rows)
+        leaks += [
+            f"{role}: no clip in {part}"
+            for part in needed
+            if all(part != there for _, there in parts)
+        ]
+        # Two languages may use one name for two speakers: the mix's groups are checked below.
+        leaks += _in_two(role, clips, parts, by_group and role != "speech-mix")
+        if split.scheme == "grouped_folds" and role in MUSIC_ROLES:
+            leaks += _fold_leaks(role, clips, rows, split, seed)
+    for source in SPEECH_SOURCES:
+        if "speech-mix" in splits and source in splits:
+            ids = {clip.id for clip in index[source]}
+            rows = [*splits[source], *splits["speech-mix"]]
+            parts = [(row.id, row.split) for row in rows if row.id in ids]
+            leaks += _in_two(f"speech-mix beside {source}", index[source], parts, by_group)
+    return leaks
+
+
+def audit_splits(index_folder: Path, splits_folder: Path) -> list[str]:
+    """Check the files as they are now, and whether they are still those of the certificate.
+
+    Args:
+        index_folder: holds ``<role>.csv`` of SOURCE_ROLES.
+        splits_folder: holds the certificate and ``<role>.csv`` of each role that it names.
+
+    Returns:
+        The leaks, a sentence each; empty when clean.
+
+    Raises:
+        LeakError: there is no certificate.
+        UserError: a file is missing or cannot be read as what it should be.
+    """
+    certificate = _read_certificate(splits_folder)
+    index = _read_sources(index_folder)
+    splits = _read_all(splits_folder, certificate)
+    split = SplitConfig.model_validate(certificate["split"])
+    leaks = find_leaks(index, splits, split, certificate["seed"])
+    leaks += _changed(index_folder, _index_hash(index), certificate["hashes"]["index"])
+    return leaks + _changed(splits_folder, _splits_hash(splits), certificate["hashes"]["splits"])
+
+
+def require_clean(
+    splits_folder: Path, index_folder: Path | None = None, *, allow_leaks: bool = False
+) -> dict[str, Any]:
+    """Give the certificate of `splits_folder`, or refuse to go on.
+
+    Args:
+        splits_folder: holds the certificate and the splits.
+        index_folder: where given, the index must be the certificate's, too.
+        allow_leaks: go on with stated leaks, to measure what they are worth. Files that are not the
+            certificate's are refused all the same.
+
+    Raises:
+        LeakError: the certificate is missing, states leaks, or is not that of the files.
+    """
+    certificate = _read_certificate(splits_folder)
+    splits = _read_all(splits_folder, certificate)
+    stale = _changed(splits_folder, _splits_hash(splits), certificate["hashes"]["splits"])
+    if index_folder is not None:
+        now = _index_hash(_read_sources(index_folder))
+        stale += _changed(index_folder, now, certificate["hashes"]["index"])
+    if stale:
+        raise LeakError(stale[0])
+    leaks = certificate["leaks"]
+    if leaks and not allow_leaks:
+        raise LeakError(
+            f"{splits_folder / CERTIFICATE}: {len(leaks)} leak(s), the first: {leaks[0]}; mend "
+            "the data or params.yaml, split, and run `recitative split` again"
+        )
+    return certificate
+
+
+def _checks(split: SplitConfig) -> list[str]:
+    """What `find_leaks` makes sure of, for the reader of the certificate."""
+    checks = ["Every clip of a split is in the index.", "No part is empty."]
+    checks.append("No clip stands in two parts.")
+    if split.group_by == "group":
+        checks.append("No group (speaker or artist) stands in two parts.")
+    checks.append("No audio (content hash) stands in two parts, under one name or two.")
+    checks.append("Mixed speech keeps each clip in the part of its own language's split.")
+    if split.scheme == "grouped_folds":
+        checks.append("Every music clip is tested in exactly one fold.")
+        checks.append("The parts of every fold keep all of the above.")
+    return checks
+
+
+def _clips(index: Index, role: str) -> list[SplitClip]:
+    sources = SPEECH_SOURCES if role == "speech-mix" else (role,)
+    return [clip for source in sources for clip in index[source]]
+
+
+def _unknown(role: str, clips: Sequence[SplitClip], rows: Sequence[SplitRow]) -> list[str]:
+    known = {clip.id for clip in clips}
+    return [f"{role}: clip {row.id} is not in the index" for row in rows if row.id not in known]
+
+
+def _in_two(
+    where: str,
+    clips: Sequence[SplitClip],
+    parts: Sequence[tuple[str, str]],
+    by_group: bool,
+) -> list[str]:
+    """Clips, groups and audio that stand in two parts, given (clip id, part)."""
+    of_clip = _parts_of(parts)
+    leaks = [f"{where}: clip {name} is in {_and(found)}" for name, found in _spread(of_clip)]
+    if by_group:
+        of_group = _parts_of((c.group, part) for c in clips for part in of_clip.get(c.id, ()))
+        leaks += [f"{where}: group {name} is in {_and(found)}" for name, found in _spread(of_group)]
+    named: dict[str, list[str]] = defaultdict(list)
+    for clip in clips:
+        if clip.id in of_clip:
+            named[clip.digest].append(clip.id)
+    of_audio = _parts_of((c.digest, part) for c in clips for part in of_clip.get(c.id, ()))
+    leaks += [
+        f"{where}: the same audio ({digest}), as {_and(named[digest])}, is in {_and(found)}"
+        for digest, found in _spread(of_audio)
+        if len(named[digest]) > 1
+    ]
+    return leaks
+
+
+def _fold_leaks(
+    role: str,
+    clips: Sequence[SplitClip],
+    rows: Sequence[SplitRow],
+    split: SplitConfig,
+    seed: int,
+) -> list[str]:
+    """Clips that are not tested exactly once, and leaks within each fold's own parts."""
+    tested = Counter(row.id for row in rows if row.fold is not None)
+    leaks = [
+        f"{role}: clip {clip_id} is tested in {tested[clip_id]} folds"
+        for clip_id in sorted({row.id for row in rows})
+        if tested[clip_id] != 1
+    ]
+    leaks += [
+        f"{role}: clip {row.id} of fold {row.fold} is in {row.split}; fold {split.fold} is tested"
+        for row in rows
+        if (row.split == "test") != (row.fold == split.fold)
+    ]
+    of_fold = [(row.id, f"fold {row.fold}") for row in rows]
+    leaks += _in_two(role, clips, of_fold, split.group_by == "group")
+    if leaks:
+        return leaks  # what the folds share, the parts of each share as well
+    for fold in range(split.folds):
+        try:
+            drawn = parts_for_fold(role, rows, clips, fold, split, seed)
+        except UserError as error:
+            leaks.append(str(error))
+            continue
+        parts = [(row.id, row.split) for row in drawn]
+        leaks += _in_two(f"{role}, fold {fold}", clips, parts, split.group_by == "group")
+    return leaks
+
+
+def _describe(clips: Sequence[SplitClip], rows: Sequence[SplitRow]) -> dict[str, Any]:
+    """Clips, hours, groups and (for music) class shares of each part, and of each fold."""
+    by_id = {clip.id: clip for clip in clips}
+
+    def measure(ids: Iterable[str]) -> dict[str, Any]:
+        there = [by_id[clip_id] for clip_id in sorted(set(ids) & by_id.keys())]
+        measured: dict[str, Any] = {
+            "clips": len(there),
+            "hours": round(total_seconds(there) / 3600, 4),
+            "groups": len({clip.group for clip in there}),
+        }
+        counts = Counter(clip.quadrant for clip in there if clip.quadrant)
+        if counts:
+            measured["classes"] = {q: round(counts[q] / len(there), 4) for q in QUADRANTS}
+        return measured
+
+    described: dict[str, Any] = {
+        part: measure(row.id for row in rows if row.split == part)
+        for part in PARTS
+        if any(row.split == part for row in rows)
+    }
+    folds = sorted({row.fold for row in rows if row.fold is not None})
+    if folds:
+        described["folds"] = [measure(row.id for row in rows if row.fold == k) for k in folds]
+    return described
+
+
+def _spread_groups(index: Index, splits: Splits, split: SplitConfig) -> Iterator[str]:
+    """A note a role on groups in two parts, where the split is by clip and so allows them."""
+    if split.group_by == "group":
+        return
+    for role, rows in splits.items():
+        of_clip = _parts_of((row.id, row.split) for row in rows)
+        of_group = _parts_of(
+            (clip.group, part) for clip in _clips(index, role) for part in of_clip.get(clip.id, ())
+        )
+        if count := sum(1 for _ in _spread(of_group)):
+            yield (
+                f"{role}: {count} of {len(of_group)} groups stand in more than one part "
+                "(split.group_by: clip)"
+            )
+
+
+def _parts_of(pairs: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = defaultdict(set)
+    for name, part in pairs:
+        found[name].add(part)
+    return found
+
+
+def _spread(parts_of: Mapping[str, set[str]]) -> Iterator[tuple[str, set[str]]]:
+    return ((name, found) for name, found in sorted(parts_of.items()) if len(found) > 1)
+
+
+def _and(names: Iterable[str]) -> str:
+    return " and ".join(sorted(names))
+
+
+def _index_hash(index: Index) -> str:
+    """Of all that a split follows from, in any order: ids, groups, classes, audio, milliseconds."""
+    return _hash(
+        (role, clip.id, clip.group, clip.quadrant or "", clip.digest, f"{clip.seconds:.3f}")
+        for role in SOURCE_ROLES
+        for clip in index.get(role, ())
+    )
+
+
+def _splits_hash(splits: Splits) -> str:
+    return _hash(
+        (role, row.id, row.split, "" if row.fold is None else str(row.fold))
+        for role, rows in splits.items()
+        for row in rows
+    )
+
+
+def _hash(rows: Iterable[tuple[str, ...]]) -> str:
+    """SHA-256 of the rows, whatever their order."""
+    digest = hashlib.sha256()
+    for row in sorted(rows):
+        digest.update(json.dumps(row).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _read_certificate(folder: Path) -> dict[str, Any]:
+    path = folder / CERTIFICATE
+    if not path.is_file():
+        raise LeakError(f"{path}: no leak certificate; run `recitative split` first")
+    try:
+        certificate: dict[str, Any] = read_json(path)
+        SplitConfig.model_validate(certificate["split"])
+        missing = {"hashes", "seed", "roles", "leaks"} - certificate.keys()
+    except (ValueError, TypeError, KeyError) as error:
+        raise LeakError(f"{path}: not a certificate; run `recitative split` again") from error
+    if missing:
+        raise LeakError(f"{path}: {_and(missing)} missing; run `recitative split` again")
+    return certificate
+
+
+def _read_all(folder: Path, certificate: Mapping[str, Any]) -> dict[str, list[SplitRow]]:
+    return {role: read_splits(folder, role) for role in certificate["roles"]}
+
+
+def _read_sources(folder: Path) -> Index:
+    return {role: read_index(folder, role) for role in SOURCE_ROLES}
+
+
+def _changed(folder: Path, now: str, certified: str) -> list[str]:
+    """The sentence that `folder` is no longer what the certificate was written for, if so."""
+    if now == certified:
+        return []
+    return [f"{folder}: changed since {CERTIFICATE} was written; run `recitative split` again"]

@@ -1,0 +1,88 @@
+"""The music of the embedded corpus: every artist plays its clips, and the raters hear them."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import soundfile
+
+from recitative.corpora.base import Language, Rating
+from recitative.corpora.demo.layouts import clip_path, write_4q_emotion, write_ch818
+from recitative.corpora.demo.music import draw_style, play
+from recitative.corpora.demo.plan import PlannedClip, plan_clips
+from recitative.corpora.demo.processes import run_apart
+from recitative.corpora.demo.ratings import Rater, draw_rater, draw_ratings
+from recitative.corpora.demo.sizes import DemoConfig
+from recitative.corpora.demo.synthesis import SAMPLE_RATE
+from recitative.seeding import derive_rng
+
+
+def write_music(folder: Path, config: DemoConfig, workers: int) -> None:
+    """Write 4Q-Emotion's and CH-818's layout below `folder`."""
+    english, mandarin = planned_music(config, "eng"), planned_music(config, "man")
+    plans: dict[Language, list[PlannedClip]] = {"eng": english, "man": mandarin}
+    run_apart(
+        {
+            (language, artist): partial(
+                _write_artist,
+                folder,
+                config,
+                language,
+                artist,
+                [clip for clip in plan if clip.artist == artist],
+            )
+            for language, plan in plans.items()
+            for artist in range(config.artists)
+        },
+        workers,
+        "synthetic artists",
+    )
+    raters = _raters(config, "man")
+    write_4q_emotion(folder, english, _rate(config, "eng", _raters(config, "eng"), english))
+    write_ch818(
+        folder, mandarin, _rate(config, "man", raters, mandarin), [rater.name for rater in raters]
+    )
+
+
+def planned_music(config: DemoConfig, language: Language) -> list[PlannedClip]:
+    """The clips of a set, with the truth about each, in the set's order."""
+    rng = derive_rng(config.seed, "demo", "plan", language)
+    return plan_clips(language, config.music_clips, config.artists, rng)
+
+
+def _write_artist(
+    folder: Path,
+    config: DemoConfig,
+    language: Language,
+    artist: int,
+    clips: Sequence[PlannedClip],
+) -> None:
+    style = draw_style(language, derive_rng(config.seed, "demo", "artist", language, artist))
+    for clip in clips:
+        rng = derive_rng(config.seed, "demo", "music", language, clip.index)
+        samples = play(language, clip.arousal, clip.valence, style, config.clip_seconds, rng)
+        path = clip_path(folder, language, clip)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, samples, SAMPLE_RATE, format="MP3")
+
+
+def _raters(config: DemoConfig, language: Language) -> list[Rater]:
+    return [
+        draw_rater(index, derive_rng(config.seed, "demo", "rater", language, index))
+        for index in range(config.raters)
+    ]
+
+
+def _rate(
+    config: DemoConfig, language: Language, raters: Sequence[Rater], clips: Sequence[PlannedClip]
+) -> list[list[Rating]]:
+    return [
+        draw_ratings(
+            clip.arousal,
+            clip.valence,
+            raters,
+            language,
+            derive_rng(config.seed, "demo", "rating", language, clip.index),
+        )
+        for clip in clips
+    ]

@@ -1,0 +1,153 @@
+"""The names and tables of the four original corpora, as the embedded one writes them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from recitative.corpora.base import Language, Rating
+from recitative.corpora.demo.plan import PlannedClip
+from recitative.corpora.demo.ratings import mean_rating
+from recitative.corpora.demo.speech import Speaker
+from recitative.files import write_csv
+
+MUSIC_FOLDERS = {"eng": "MER_audio_taffc_dataset", "man": "CH818"}
+_METADATA = (
+    "Song,Artist,Title,Quadrant,PQuad,MoodsTotal,Moods,MoodsFoundStr,MoodsStr,MoodsStrSplit,"
+    "Genres,GenresStr,Sample,SampleURL"
+)
+_SPEAKERS_HEAD = """\
+; SYNTHETIC speakers: voices of espeak-ng. The fields are those of LibriSpeech's SPEAKERS.TXT.
+;
+;ID  |SEX| SUBSET           |MINUTES| NAME
+"""
+_README = """\
+This corpus is SYNTHETIC. Nobody spoke, composed, sang, played or rated any of it.
+
+Recitative made it (src/recitative/corpora/demo) so that its pipeline runs from end to end without a
+download. The speech is read by espeak-ng, the music composed by rule for a chosen arousal and
+valence and rendered by additive synthesis, and the raters are simulated. It stands in the layouts
+of LibriSpeech, AISHELL-1, 4Q-Emotion and CH-818, so that the same adapters read it. Results on it
+say that the platform works; they say nothing about speech, music or people.
+"""
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One spoken file, after it was written."""
+
+    id: str
+    transcript: str
+    seconds: float
+
+
+def utterance_path(folder: Path, language: Language, speaker: int, index: int) -> Path:
+    """Where utterance `index` of speaker `speaker` goes; both are counted from 0."""
+    if language == "eng":
+        reader, chapter = 9001 + speaker, 390_001 + speaker
+        chapter_folder = folder / f"LibriSpeech/train-clean-100/{reader}/{chapter}"
+        return chapter_folder / f"{reader}-{chapter}-{index:04d}.flac"
+    name = f"S{2 + speaker:04d}"
+    return folder / f"data_aishell/wav/train/{name}/BAC009{name}W{122 + index:04d}.wav"
+
+
+def clip_path(folder: Path, language: Language, clip: PlannedClip) -> Path:
+    """Where a piece of music goes."""
+    if language == "eng":
+        return folder / MUSIC_FOLDERS["eng"] / clip.quadrant / f"{_song(clip)}.mp3"
+    return folder / MUSIC_FOLDERS["man"] / "ch818_mp3" / f"{clip.index + 1}.mp3"
+
+
+def write_librispeech(
+    folder: Path, speakers: Sequence[Speaker], utterances: Sequence[Sequence[Utterance]]
+) -> None:
+    """Write each chapter's `.trans.txt`, and SPEAKERS.TXT."""
+    lines = []
+    for index, (speaker, spoken) in enumerate(zip(speakers, utterances, strict=True)):
+        reader, chapter = spoken[0].id.split("-")[:2]
+        transcript = (
+            utterance_path(folder, "eng", index, 0).parent / f"{reader}-{chapter}.trans.txt"
+        )
+        _write_text(transcript, "".join(f"{said.id} {said.transcript}\n" for said in spoken))
+        minutes = sum(said.seconds for said in spoken) / 60
+        name = f"Synthetic {speaker.variant}"
+        lines.append(f"{reader:<5}| {speaker.sex} | train-clean-100  | {minutes:5.2f} | {name}\n")
+    _write_text(folder / "LibriSpeech/SPEAKERS.TXT", _SPEAKERS_HEAD + "".join(lines))
+
+
+def write_aishell(folder: Path, utterances: Sequence[Sequence[Utterance]]) -> None:
+    """Write the transcript table."""
+    lines = [f"{said.id} {said.transcript}\n" for spoken in utterances for said in spoken]
+    _write_text(folder / "data_aishell/transcript/aishell_transcript_v0.8.txt", "".join(lines))
+
+
+def write_4q_emotion(
+    folder: Path, clips: Sequence[PlannedClip], ratings: Sequence[Sequence[Rating]]
+) -> None:
+    """Write the annotations and the metadata, and our own table of ratings beside them.
+
+    The original has no column a rater, so the ratings are in long form in a file of their own.
+    """
+    root = folder / MUSIC_FOLDERS["eng"]
+    annotations = [{"Song": _song(clip), "Quadrant": clip.quadrant} for clip in clips]
+    metadata = [
+        {
+            "Song": _song(clip),
+            "Artist": _artist(clip),
+            "Title": f"Synthetic song {clip.index + 1}",
+            "Quadrant": clip.quadrant,
+        }
+        for clip in clips
+    ]
+    answers = [
+        {
+            "Song": _song(clip),
+            "rater": rating.rater,
+            "arousal": rating.arousal,
+            "valence": rating.valence,
+        }
+        for clip, answered in zip(clips, ratings, strict=True)
+        for rating in answered
+    ]
+    write_csv(root / "panda_dataset_taffc_annotations.csv", ["Song", "Quadrant"], annotations)
+    write_csv(root / "panda_dataset_taffc_metadata.csv", _METADATA.split(","), metadata)
+    columns = ["Song", "rater", "arousal", "valence"]
+    write_csv(root / "panda_dataset_taffc_ratings.csv", columns, answers)
+
+
+def write_ch818(
+    folder: Path,
+    clips: Sequence[PlannedClip],
+    ratings: Sequence[Sequence[Rating]],
+    raters: Sequence[str],
+) -> None:
+    """Write the AV table: the means, the artist, and two columns a rater, empty where missing."""
+    columns = ["Songs", "Arousal", "Valence", "Artist"]
+    columns += [f"Arousal_{rater}" for rater in raters] + [f"Valence_{rater}" for rater in raters]
+    rows = []
+    for clip, answered in zip(clips, ratings, strict=True):
+        arousal, valence = mean_rating(answered)
+        row: dict[str, str | float] = {"Songs": f"./{clip.index + 1}.mp3", "Artist": _artist(clip)}
+        row |= {"Arousal": arousal, "Valence": valence}
+        for rating in answered:
+            row[f"Arousal_{rating.rater}"] = rating.arousal
+            row[f"Valence_{rating.rater}"] = rating.valence
+        rows.append(row)
+    write_csv(folder / MUSIC_FOLDERS["man"] / "CH818_AV.csv", columns, rows)
+
+
+def write_readme(folder: Path) -> None:
+    """Say what the corpus is."""
+    _write_text(folder / "README.txt", _README)
+
+
+def _song(clip: PlannedClip) -> str:
+    return f"MT00000{90_000 + clip.index:05d}"
+
+
+def _artist(clip: PlannedClip) -> str:
+    return f"Synthetic artist {clip.artist + 1:02d}"
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,93 @@
+"""Any corpus, as one CSV table: the way to bring one's own data in without writing an adapter.
+
+Expected layout::
+
+    <folder>/clips.csv     path, group, language, and for music quadrant or arousal, valence
+
+A path is relative to the table and may leave its folder. `language` is `eng` or `man`; rows in
+another language than the role's are skipped, so that one table can serve several roles. The group
+is whoever must not stand on both sides of a split: speaker or artist. Every column's name is a
+parameter; columns that are not named are left alone. A quadrant that is given wins over numbers.
+"""
+
+import posixpath
+from collections.abc import Iterator
+from pathlib import Path
+
+from recitative.corpora.base import QUADRANTS, Clip, Problem, register_dataset
+from recitative.corpora.layout import (
+    Row,
+    group_name,
+    group_ungrouped,
+    missing_corpus,
+    natural_key,
+    read_table,
+    require_columns,
+)
+from recitative.corpora.quadrants import NumericConfig, label_quadrants
+from recitative.errors import UserError
+
+
+class TableConfig(NumericConfig):
+    """A table: its file and the names of its columns."""
+
+    table: str = "clips.csv"
+    path_column: str = "path"
+    group_column: str = "group"
+    language_column: str = "language"
+    quadrant_column: str = "quadrant"
+    arousal_column: str = "arousal"
+    valence_column: str = "valence"
+
+
+@register_dataset("table", TableConfig)
+def iter_clips(root: Path, config: TableConfig) -> Iterator[Clip | Problem]:
+    """Every row in the role's language whose file exists."""
+    table = root / config.table
+    needed = (config.path_column, config.group_column, config.language_column)
+    if not table.is_file():
+        layout = f"{config.table} with the columns {', '.join(needed)}"
+        raise missing_corpus("table", table, layout)
+    rows, columns = read_table(table, needed)
+    numbers = (config.arousal_column, config.valence_column)
+    if any(column in columns for column in numbers):
+        require_columns(table, columns, numbers)
+    chosen = [row for row in rows if row.cells[config.language_column] == config.language]
+    if not chosen:
+        languages = sorted({row.cells[config.language_column] for row in rows})
+        raise UserError(
+            f"{table}: no row has {config.language_column} {config.language!r}; "
+            f"it has: {', '.join(map(repr, languages)) or 'no rows'}"
+        )
+    clips = []
+    for row in chosen:
+        try:
+            clips.append(_read_clip(root, row, config))
+        except ValueError as error:
+            yield Problem(str(table), str(error))
+    clips.sort(key=lambda clip: natural_key(clip.id))
+    yield from group_ungrouped(label_quadrants(clips, config), config.group_column, table)
+
+
+def _read_clip(root: Path, row: Row, config: TableConfig) -> Clip:
+    """One row as a clip; ValueError, naming the row, where its file or its label is wrong."""
+    name = row.cells[config.path_column]
+    if not (root / name).is_file():
+        raise ValueError(f"row {row.line}: {config.path_column} {name!r} is not a file")
+    quadrant = row.cells.get(config.quadrant_column) or None
+    if quadrant is not None and quadrant not in QUADRANTS:
+        raise ValueError(f"row {row.line}: {config.quadrant_column} is {quadrant!r}, not Q1 … Q4")
+    arousal = valence = None
+    # One number without the other is a fault; neither is a clip without numbers.
+    if row.cells.get(config.arousal_column) or row.cells.get(config.valence_column):
+        arousal = row.number(config.arousal_column)
+        valence = row.number(config.valence_column)
+    return Clip(
+        id=f"table/{posixpath.normpath(name)}",
+        path=root / name,
+        group=group_name(row.cells[config.group_column]),
+        language=config.language,
+        quadrant=quadrant,
+        arousal=arousal,
+        valence=valence,
+    )

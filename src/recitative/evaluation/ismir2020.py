@@ -1,0 +1,182 @@
+"""The listening study behind the paper's Section 4.1, from its own table.
+
+Gómez-Cañón, Cano, Herrera and Gómez, "Joyful for you and tender for us: the influence of individual
+characteristics and language on emotion labeling and classification", ISMIR 2020. 126 listeners
+rated 22 excerpts on 11 emotions from 1 to 5; agreement is ordinal Krippendorff's alpha over
+listeners by excerpts, for each emotion:
+
+- `by_language`: on all 22 excerpts, for each mother tongue and for all listeners;
+- `by_trait`: on the 20 excerpts with lyrics, for the listeners (or the answers) above and below the
+  middle of a trait. The study's text says above 3 and below 3, its printed numbers include the
+  neutral 3 in both; both readings are given.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from recitative.evaluation.agreement import Level
+from recitative.evaluation.agreement_table import Row, align, analyse, format_table
+from recitative.evaluation.consensus import Classes
+from recitative.evaluation.metrics import LABELS
+from recitative.evaluation.ratings import Ratings, read_ratings
+
+EMOTIONS = (
+    "anger",
+    "bitter",
+    "fear",
+    "joy",
+    "peace",
+    "power",
+    "sad",
+    "surprise",
+    "tender",
+    "tension",
+    "transcendence",
+)
+LANGUAGES = ("english", "spanish", "mandarin", "german")
+INSTRUMENTAL = ("anger_2", "fear_1")  # the two excerpts without lyrics
+NEUTRAL = 3  # the middle of the answers from 1 to 5
+ANSWERS = ("preference", "familiarity", "understanding")  # one for each listener and excerpt
+# Goldsmiths sophistication, one score for each listener, split at the population's mean.
+SOPHISTICATION = {"mus_train": 26.52, "emotions": 34.66, "mus_soph": 81.58}
+# The study's own quadrants of the emotions, by code of metrics.LABELS: Q1 A+V+ to Q4 A-V+.
+QUADRANT_EMOTIONS = (
+    ("joy", "power", "surprise"),
+    ("anger", "fear", "tension"),
+    ("bitter", "sad"),
+    ("peace", "tender", "transcendence"),
+)
+LEVEL: Level = "ordinal"
+
+
+@dataclass(frozen=True)
+class Trait:
+    """One side of one trait."""
+
+    name: str  # the column
+    side: str  # above, below
+    neutral: bool | None  # whether the neutral 3 is included; None where no score is neutral
+    condition: str  # the filter
+
+
+def traits() -> Iterator[Trait]:
+    """The 18 sides: three answers above and below, with 3 and without, and three scores."""
+    for name in ANSWERS:
+        for neutral, above, below in ((True, ">=", "<="), (False, ">", "<")):
+            yield Trait(name, "above", neutral, f"{name}{above}{NEUTRAL}")
+            yield Trait(name, "below", neutral, f"{name}{below}{NEUTRAL}")
+    for name, split in SOPHISTICATION.items():
+        yield Trait(name, "above", None, f"{name}>{split}")
+        yield Trait(name, "below", None, f"{name}<{split}")
+
+
+def read(path: Path, filters: Sequence[str] = (), by: str | None = None) -> Ratings:
+    """The study's table: a listener is a language and a user, a unit is an excerpt.
+
+    Raises:
+        UserError: as `read_ratings`.
+    """
+    return read_ratings(
+        path,
+        ["language", "user"],
+        "excerpt",
+        EMOTIONS,
+        filters=filters,
+        by=by,
+        scale=(1, 5),
+        level=LEVEL,
+    )
+
+
+def by_language(path: Path, *, seed: int, draws: int = 1000, jobs: int = 1) -> list[Row]:
+    """Alpha by emotion and language: the study's table.
+
+    Args:
+        path: ``data_ratings.all.csv``.
+        seed: the root seed of the intervals.
+        draws: bootstrap resamples, over listeners and excerpts; 0 for no intervals.
+        jobs: threads.
+
+    Returns:
+        55 rows as `analyse` gives them, languages in the study's order and ``all`` last.
+    """
+    ratings = read(path, by="language")
+    rows = analyse(ratings, LEVEL, seed=seed, draws=draws, jobs=jobs)
+    order = (*LANGUAGES, "all")
+    return sorted(rows, key=lambda row: order.index(row["language"]))
+
+
+def by_trait(path: Path, *, seed: int, draws: int = 1000, jobs: int = 1) -> list[Row]:
+    """Alpha by emotion and listener trait, on the 20 excerpts with lyrics.
+
+    Args:
+        path: ``data_ratings.all.csv``.
+        seed: the root seed of the intervals.
+        draws: bootstrap resamples, over listeners and excerpts; 0 for no intervals.
+        jobs: threads.
+
+    Returns:
+        198 rows as `analyse` gives them, in the order of `traits`, with ``trait``, ``side``,
+        ``neutral`` and ``answers``: how many pairs of listener and excerpt the condition keeps.
+    """
+    lyrics = [f"excerpt!={name}" for name in INSTRUMENTAL]
+    rows = []
+    for trait in traits():
+        ratings = read(path, [trait.condition, *lyrics])
+        kept: Row = {"trait": trait.name, "side": trait.side, "neutral": trait.neutral}
+        kept["answers"] = len(ratings.rater)
+        rows += [row | kept for row in analyse(ratings, LEVEL, seed=seed, draws=draws, jobs=jobs)]
+    return rows
+
+
+def format_study(languages: Sequence[Row], by_traits: Sequence[Row]) -> str:
+    """Both tables as text; under the second, how many answers and listeners stand in a column."""
+    title = "Agreement by emotion and mother tongue, all 22 excerpts"
+    parts = [f"{title}\n\n{format_table(languages)}"]
+    for neutral, heading in (
+        (True, "neutral answers included, as the study's numbers are"),
+        (False, "strictly above and below, as the study's text says"),
+        (None, "musical sophistication, split at the population's mean"),
+    ):
+        rows = [row for row in by_traits if row["neutral"] is neutral]
+        conditions = list(dict.fromkeys(row["filter"] for row in rows))
+        by_condition = {
+            condition: {row["emotion"]: row for row in rows if row["filter"] == condition}
+            for condition in conditions
+        }
+        columns = [by_condition[condition] for condition in conditions]
+        first = [column[EMOTIONS[0]] for column in columns]
+        cells = [["", *(row["filter"].split(" and ")[0] for row in first)]]
+        cells += [
+            [emotion, *(_number(column[emotion]["alpha"]) for column in columns)]
+            for emotion in EMOTIONS
+        ]
+        cells.append(["answers", *(str(row["answers"]) for row in first)])
+        cells.append(["listeners", *(str(row["raters"]) for row in first)])
+        title = f"Agreement by listener trait, the 20 excerpts with lyrics; {heading}"
+        parts.append("\n".join([title, "", *align(cells)]))
+    return "\n\n".join(parts)
+
+
+def quadrant_classes(ratings: Ratings) -> Classes:
+    """Each listener's quadrant of each excerpt: the one whose emotions got the highest mean rating.
+
+    A shared first place is no quadrant (code -1).
+    """
+    means = np.stack(
+        [
+            np.mean([ratings.values[emotion] for emotion in emotions], axis=0)
+            for emotions in QUADRANT_EMOTIONS
+        ],
+        axis=1,
+    )
+    first = np.isclose(means, means.max(axis=1, keepdims=True), rtol=0, atol=1e-9)
+    code = np.where(first.sum(axis=1) == 1, means.argmax(axis=1), -1)
+    return Classes(ratings.rater, ratings.unit, code, LABELS["quadrant"])
+
+
+def _number(alpha: float | None) -> str:
+    return "undefined" if alpha is None else f"{alpha:.3f}"

@@ -1,0 +1,231 @@
+"""From a role's audio files to its feature store: in parallel, and nothing computed twice.
+
+The cache holds one .npy a clip under ``<cache>/<settings>/<digest[:2]>/<digest>.npy``. Settings are
+a hash of everything the frames depend on, the digest is the clip's content; so another corpus,
+another split or a killed run computes only the clips that were never seen with these settings.
+"""
+
+import hashlib
+import json
+import time
+import warnings
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import joblib
+import numpy as np
+from tqdm import tqdm
+
+from recitative.audio import AudioError, load_audio
+from recitative.errors import UserError
+from recitative.features.mel import FeatureConfig, Frames, log_mel
+from recitative.features.store import write_frames, write_store
+from recitative.files import atomic_path
+
+FEATURE_VERSION = 1  # raise it when the same settings and audio give other frames
+RESAMPLER = "soxr HQ"  # other resamplers differ by up to 0.1 on the log-mel
+
+# What decides which clips are kept and how segments are cut, but no frame's value.
+_NOT_OF_FRAMES = {"max_problem_share", "min_seconds", "segment_frames", "segment_hop"}
+
+
+class IndexedClip(Protocol):
+    """A row of the index, as far as features need it."""
+
+    @property
+    def id(self) -> str:
+        """Unique within the role."""
+
+    @property
+    def path(self) -> Path | str:
+        """Of the audio file, below the data folder."""
+
+    @property
+    def digest(self) -> str:
+        """Of the file's content, hexadecimal."""
+
+    @property
+    def seconds(self) -> float:
+        """The measured duration."""
+
+
+@dataclass(frozen=True)
+class ClipProblem:
+    """A clip that is not in the store, and why; a row of problems.csv."""
+
+    id: str
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ExtractionReport:
+    """What an extraction did.
+
+    Attributes:
+        clips: number in the store.
+        hours: of audio in the store.
+        computed: clips whose frames were computed now.
+        cached: clips whose frames were found in the cache.
+        problems: the clips left out.
+        seconds: wall time taken.
+        feature_hash: of the settings and of the stored clips' digests in order.
+    """
+
+    clips: int
+    hours: float
+    computed: int
+    cached: int
+    problems: tuple[ClipProblem, ...]
+    seconds: float
+    feature_hash: str
+
+    @property
+    def hours_per_second(self) -> float:
+        """Hours of audio a second of wall time."""
+        return self.hours / self.seconds
+
+    def __str__(self) -> str:
+        return (
+            f"{self.clips} clips, {self.hours:.2f} h ({self.computed} computed, {self.cached} "
+            f"cached), {len(self.problems)} left out; {self.seconds:.1f} s"
+        )
+
+
+def feature_key(config: FeatureConfig) -> str:
+    """A hash, 16 hexadecimal digits, of everything but the audio that frames depend on."""
+    settings = config.model_dump(exclude=_NOT_OF_FRAMES)
+    settings |= {"version": FEATURE_VERSION, "resampler": RESAMPLER}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def extract(
+    clips: Sequence[IndexedClip],
+    data_root: Path,
+    config: FeatureConfig,
+    folder: Path,
+    cache: Path | None = None,
+    workers: int = 1,
+) -> ExtractionReport:
+    """Write the feature store of one role's clips.
+
+    A clip that is unreadable, silent, damaged or too short goes to problems.csv. The store is
+    written whole or not at all; what was computed before an interruption stays in the cache.
+
+    Args:
+        clips: in the order of the store; `path` is relative to `data_root`.
+        data_root: the data folder.
+        config: the settings.
+        folder: of the store, e.g. build/features/music-eng.
+        cache: where single clips' frames are kept; None computes all.
+        workers: processes, each on one thread; -1 for one a core.
+
+    Raises:
+        UserError: more than `config.max_problem_share` of the clips are lost, no clip is left, or
+            the disk is full.
+    """
+    began = time.perf_counter()
+    shelf = None if cache is None else cache / feature_key(config)
+    kept: list[IndexedClip] = []
+    problems: list[ClipProblem] = []
+    computed = 0
+
+    def frames_of_kept() -> Iterator[tuple[str, Frames]]:
+        nonlocal computed
+        for clip, result in zip(clips, results, strict=True):
+            if isinstance(result, str):
+                problems.append(ClipProblem(clip.id, str(clip.path), result))
+                continue
+            kept.append(clip)
+            computed += result.computed
+            yield clip.id, result.frames
+        if len(problems) > config.max_problem_share * len(clips):
+            first = problems[0]
+            raise UserError(
+                f"{folder.name}: {len(problems)} of {len(clips)} clips cannot be used, the first "
+                f"{data_root / first.path}: {first.reason}; mend or remove them (`recitative audit "
+                "data` lists all), or raise features.max_problem_share "
+                f"({config.max_problem_share:g})"
+            )
+
+    with closing(_results(clips, data_root, config, shelf, workers, folder)) as results:
+        write_store(folder, frames_of_kept(), (vars(problem) for problem in problems))
+    return ExtractionReport(
+        clips=len(kept),
+        hours=sum(clip.seconds for clip in kept) / 3600,
+        computed=computed,
+        cached=len(kept) - computed,
+        problems=tuple(problems),
+        seconds=time.perf_counter() - began,
+        feature_hash=_feature_hash(config, kept),
+    )
+
+
+@dataclass(frozen=True)
+class _ClipFrames:
+    frames: Frames
+    computed: bool  # now, not found in the cache
+
+
+def _results(
+    clips: Sequence[IndexedClip],
+    data_root: Path,
+    config: FeatureConfig,
+    shelf: Path | None,
+    workers: int,
+    folder: Path,
+) -> Generator[_ClipFrames | str, None, None]:
+    """Yield each clip's frames, or the reason why there are none, in order, as they get ready."""
+    tasks = (
+        joblib.delayed(_clip_frames)(
+            data_root / clip.path, clip.digest, clip.seconds, config, shelf
+        )
+        for clip in clips
+    )
+    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+        results = joblib.Parallel(n_jobs=workers, return_as="generator")(tasks)
+    try:
+        yield from tqdm(results, folder.name, len(clips), unit="clip", disable=None)
+    finally:
+        with warnings.catch_warnings():  # joblib's of unused results would hide the real error
+            warnings.simplefilter("ignore")
+            results.close()
+
+
+def _clip_frames(
+    path: Path, digest: str, seconds: float, config: FeatureConfig, shelf: Path | None
+) -> _ClipFrames | str:
+    entry = None if shelf is None else shelf / digest[:2] / f"{digest}.npy"
+    frames = None if entry is None else _read_entry(entry, config)
+    computed = frames is None
+    if frames is None:
+        try:
+            frames = log_mel(load_audio(path, config.sample_rate), config)
+        except AudioError as error:
+            return error.reason
+        if entry is not None:
+            with atomic_path(entry) as temporary:
+                write_frames(temporary, [frames])
+    if seconds < config.min_seconds:
+        return f"too short ({seconds:.2f} s, min_seconds is {config.min_seconds:g})"
+    if len(frames) < config.segment_frames:
+        return f"too short ({len(frames)} frames, a segment has {config.segment_frames})"
+    return _ClipFrames(frames, computed)
+
+
+def _read_entry(entry: Path, config: FeatureConfig) -> Frames | None:
+    """A cache entry's frames; None where there is none, or none that is whole."""
+    try:
+        frames = np.load(entry)
+    except (OSError, ValueError, EOFError):
+        return None
+    whole = frames.ndim == 2 and frames.shape[1] == config.n_mels and frames.dtype == np.float32
+    return frames if whole else None
+
+
+def _feature_hash(config: FeatureConfig, clips: Sequence[IndexedClip]) -> str:
+    content = "\n".join([feature_key(config), *(clip.digest for clip in clips)])
+    return hashlib.sha256(content.encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Learning: one training loop, what is transferred and how, baselines, search."""

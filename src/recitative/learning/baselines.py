@@ -1,0 +1,67 @@
+"""Baselines that no network should lose to: class frequencies, and MFCC statistics with an SVM.
+
+All predict a whole song; its segments carry the song's answer, so that they stand in the same table.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.fft import dct
+from sklearn.dummy import DummyClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from recitative.learning.music import LabelledSegments, task_targets
+from recitative.learning.transfer import Parts
+
+MFCCS = 20
+
+
+def mfcc_statistics(segments: LabelledSegments) -> np.ndarray:
+    """Mean and deviation over time of 20 MFCCs of each clip, (C, 40).
+
+    The MFCCs are the orthonormal DCT-II of the stored log-mel frames.
+    """
+    rows = []
+    for clip in segments.clips:
+        mfcc = dct(segments.store.frames_of(clip), axis=1, norm="ortho")[:, :MFCCS]
+        rows.append(np.concatenate([mfcc.mean(0), mfcc.std(0)]))
+    return np.array(rows)
+
+
+def _one_hot(codes: dict[str, np.ndarray]) -> np.ndarray:
+    return np.column_stack([np.eye(4)[codes["quadrant"]], codes["arousal"], codes["valence"]])
+
+
+def predict_baseline(name: str, segments: LabelledSegments, parts: Parts, seed: int) -> np.ndarray:
+    """Probabilities (all 0 or 1) of each test segment, (B, 6), from the training part's clips.
+
+    Args:
+        name: `majority`, `stratified` (labels drawn with the training shares, one draw a song), or
+            `mfcc_svm` (RBF support vectors on standardised statistics, balanced classes).
+        segments: the music set.
+        parts: its parts; validation is not used: nothing is tuned.
+        seed: for the stratified draw.
+    """
+    train = np.unique(segments.clip[parts.train])
+    test = np.unique(segments.clip[parts.test])
+    features = (
+        mfcc_statistics(segments) if name == "mfcc_svm" else np.zeros((len(segments.clips), 1))
+    )
+    makers: dict[str, Callable[[], Any]] = {
+        "majority": lambda: DummyClassifier(strategy="most_frequent"),
+        "stratified": lambda: DummyClassifier(strategy="stratified", random_state=seed % 2**32),
+        "mfcc_svm": lambda: make_pipeline(StandardScaler(), SVC(class_weight="balanced")),
+    }
+    chosen: dict[str, np.ndarray] = {}
+    for task, target in task_targets(segments.clip_quadrant).items():
+        model = makers[name]()
+        if len(np.unique(target[train])) == 1:  # an SVM needs two classes; one class is its answer
+            model = DummyClassifier(strategy="most_frequent")
+        chosen[task] = model.fit(features[train], target[train]).predict(features[test])
+    row_of_clip = np.full(len(segments.clips), -1)
+    row_of_clip[test] = np.arange(len(test))
+    probabilities: np.ndarray = _one_hot(chosen)[row_of_clip[segments.clip[parts.test]]]
+    return probabilities

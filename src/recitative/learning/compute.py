@@ -1,0 +1,73 @@
+"""Where and in which precision a model is trained: CPU or CUDA, float32 or bfloat16."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from recitative.config import Section
+from recitative.errors import UserError
+
+
+class ComputeConfig(Section):
+    """What of the machine is used. Nothing here may change a result beyond rounding."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    workers: int = Field(default=0, ge=0)  # processes side by side; 0: one a core
+    threads: int = Field(default=1, ge=1)  # threads a process; the bytes depend on it
+    memory_gb: float = Field(default=4.0, gt=0)  # cached codes above this stay on disk, GB
+    checkpoint_seconds: float = Field(default=30, ge=0)  # at most one checkpoint in this time, s
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device and a precision, decided."""
+
+    device: torch.device
+    bf16: bool
+
+    @staticmethod
+    def decide(config: ComputeConfig) -> "Compute":
+        """Resolve `auto` on this machine.
+
+        `auto` precision is bfloat16 where the hardware multiplies in it (CPUs with AMX or
+        AVX512-BF16, GPUs from Ampere on), float32 elsewhere.
+
+        Raises:
+            UserError: CUDA is asked for and there is none.
+        """
+        cuda = torch.cuda.is_available()
+        if config.device == "cuda" and not cuda:
+            raise UserError(
+                "params.yaml: compute.device: 'cuda', but torch sees no CUDA device; use 'auto'"
+            )
+        device = torch.device("cuda" if cuda and config.device != "cpu" else "cpu")
+        gains = (
+            torch.cuda.is_bf16_supported(including_emulation=False)
+            if device.type == "cuda"
+            else torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+        )
+        bf16 = config.precision == "bf16" or (config.precision == "auto" and gains)
+        return Compute(device, bool(bf16))
+
+    def __str__(self) -> str:
+        name = torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu"
+        return f"{name} {'bf16' if self.bf16 else 'float32'}"
+
+    def autocast(self) -> torch.autocast:
+        """The context in which forward passes run."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
+
+    def place(self, module: nn.Module) -> nn.Module:
+        """Move to the device, convolutions channels last: 1.3 times faster in float32 on a CPU."""
+        placed: nn.Module = module.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return placed
+
+    def batch(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Move a batch to the device."""
+        if self.device.type == "cpu":
+            return batch
+        return {name: x.to(self.device, non_blocking=True) for name, x in batch.items()}

@@ -1,0 +1,121 @@
+"""A music role as labelled segments: what transfer, controls and baselines learn from."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from recitative.corpora.base import QUADRANTS
+from recitative.features.store import FeatureStore
+
+POSITIVE = {"arousal": (0, 1), "valence": (0, 3)}  # quadrant codes: A+ = Q1, Q2; V+ = Q1, Q4
+
+
+class LabelledClip(Protocol):
+    """What is needed of a clip."""
+
+    @property
+    def id(self) -> str: ...  # noqa: D102
+    @property
+    def group(self) -> str: ...  # noqa: D102
+    @property
+    def quadrant(self) -> str | None: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class LabelledSegments:
+    """Every segment of a music role: C clips, N segments in the clips' order.
+
+    Attributes:
+        store: the role's frames.
+        frames: frames of a segment.
+        clips: id of each clip, (C,).
+        groups: group of each clip, (C,).
+        clip_quadrant: quadrant code 0..3 of each clip, (C,).
+        start: first frame of each segment in the store, (N,).
+        clip: the clip of each segment, (N,), non-decreasing.
+    """
+
+    store: FeatureStore
+    frames: int
+    clips: list[str]
+    groups: list[str]
+    clip_quadrant: np.ndarray
+    start: np.ndarray
+    clip: np.ndarray
+
+    @staticmethod
+    def load(
+        store: FeatureStore, clips: Sequence[LabelledClip], frames: int, hop: int
+    ) -> "LabelledSegments":
+        """Cut the segments of all labelled clips that the store holds."""
+        known = set(store.clip_ids)
+        labelled = [clip for clip in clips if clip.id in known and clip.quadrant is not None]
+        ids = [clip.id for clip in labelled]
+        cut = store.segments(ids, frames, hop)
+        return LabelledSegments(
+            store,
+            frames,
+            ids,
+            [clip.group for clip in labelled],
+            np.array([QUADRANTS.index(str(clip.quadrant)) for clip in labelled], np.int64),
+            cut.start,
+            cut.clip,
+        )
+
+    @property
+    def quadrant(self) -> np.ndarray:
+        """Quadrant code of each segment, (N,)."""
+        labels: np.ndarray = self.clip_quadrant[self.clip]
+        return labels
+
+    def of(self, clip_ids: Iterable[str]) -> np.ndarray:
+        """The segments of these clips, in order, as indices into the N."""
+        wanted = set(clip_ids)
+        chosen = np.array([clip in wanted for clip in self.clips], bool)
+        return np.flatnonzero(chosen[self.clip])
+
+    def x(self, segments: np.ndarray) -> Tensor:
+        """Log-mel of some segments, (B, 1, M, T) float32."""
+        return torch.from_numpy(self.store.gather(self.start[segments], self.frames))[:, None]
+
+    def shuffled(self, parts: Sequence[np.ndarray], rng: np.random.Generator) -> "LabelledSegments":
+        """The same segments with the quadrants of these parts' clips permuted among those clips."""
+        labels = self.clip_quadrant.copy()
+        clips = np.unique(self.clip[np.concatenate(parts)])
+        labels[clips] = labels[rng.permutation(clips)]
+        return LabelledSegments(
+            self.store, self.frames, self.clips, self.groups, labels, self.start, self.clip
+        )
+
+    def predictions(self, segments: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
+        """Rows of predictions.csv, without the columns that say whose they are.
+
+        Args:
+            segments: (B,) indices into the N.
+            probabilities: (B, 6): Q1..Q4, positive arousal, positive valence.
+        """
+        clip = self.clip[segments]
+        first = np.searchsorted(self.clip, clip)  # the clip's own first segment
+        table = pd.DataFrame(
+            {
+                "clip": [self.clips[c] for c in clip],
+                "group": [self.groups[c] for c in clip],
+                "segment": segments - first,
+            }
+        )
+        names = ["q1", "q2", "q3", "q4", "arousal", "valence"]
+        table[names] = probabilities
+        table["quadrant"] = [QUADRANTS[self.clip_quadrant[c]] for c in clip]
+        return table
+
+
+def task_targets(quadrant: np.ndarray) -> dict[str, np.ndarray]:
+    """Class codes of the three tasks from quadrant codes, each shaped as `quadrant`."""
+    return {"quadrant": quadrant} | {
+        task: np.isin(quadrant, codes).astype(np.int64) for task, codes in POSITIVE.items()
+    }

@@ -1,0 +1,202 @@
+"""One training loop, for pretraining and for transfer, driven from outside.
+
+`fit` is a generator of epochs: the stage logs each one, a study may stop it, a test takes two. It
+knows no path but its checkpoint's, no MLflow and no Optuna.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from recitative.config import Section
+from recitative.errors import UserError
+from recitative.learning.checkpoint import Checkpoint, adam_tensors, restore_adam
+from recitative.learning.compute import Compute
+from recitative.seeding import derive_rng, derive_seed
+
+Batch = dict[str, Tensor]
+
+
+class FitConfig(Section):
+    """How a model is fitted. Adam throughout, as in the paper."""
+
+    epochs: int = Field(gt=0)
+    batch_size: int = Field(gt=0)  # examples
+    learning_rate: float = Field(gt=0)
+    decay: float = Field(default=0.0, ge=0)  # lr / (1 + decay * n), Keras's rule
+    decay_per: Literal["update", "epoch"] = "update"  # what n counts (C3: Keras counts updates)
+    patience: int = Field(default=0, ge=0)  # epochs without improvement; 0: never stop early
+    min_improvement: float = Field(default=0.0, ge=0)  # share of the best validation loss
+    keep: Literal["best", "last"] = "best"  # which epoch's weights stay loaded (C13)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch gave. Metrics are means over examples; `best`: so far, on validation loss."""
+
+    index: int
+    learning_rate: float  # at its last update
+    train: dict[str, float]
+    validation: dict[str, float]
+    best: bool
+    seconds: float
+
+    def metrics(self) -> dict[str, float]:
+        """Everything numeric, flat, for a tracker."""
+        flat = {f"train_{name}": value for name, value in self.train.items()}
+        flat |= {f"validation_{name}": value for name, value in self.validation.items()}
+        return flat | {"learning_rate": self.learning_rate, "epoch_seconds": self.seconds}
+
+    def row(self) -> dict[str, float | int]:
+        """One flat row of history.csv; without its wall time, so that a repeat has equal bytes."""
+        metrics = self.metrics()
+        del metrics["epoch_seconds"]
+        return {"epoch": self.index, **metrics, "best": int(self.best)}
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Examples 0..count-1 that `take` turns into a batch of tensors on the CPU.
+
+    An epoch visits every example once; the last batch is short rather than dropped (C20).
+    """
+
+    count: int
+    take: Callable[[np.ndarray], Batch]
+
+    def epoch(self, batch_size: int, rng: np.random.Generator | None = None) -> Iterator[Batch]:
+        """Batches in a random order, or in order where `rng` is None."""
+        order = np.arange(self.count) if rng is None else rng.permutation(self.count)
+        # One example alone has no batch statistics: it joins the batch before it.
+        cuts = list(range(batch_size, self.count, batch_size))
+        if rng is not None and cuts and self.count - cuts[-1] == 1:
+            cuts.pop()
+        for part in np.split(order, cuts):
+            yield self.take(np.sort(part))
+
+
+class _Means:
+    """Running means of named losses, weighted by examples."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.examples = 0
+
+    def add(self, losses: dict[str, Tensor], examples: int) -> None:
+        self.examples += examples
+        for name, value in losses.items():
+            term = value.detach().double() * examples
+            self.sums[name] = self.sums[name] + term if name in self.sums else term
+
+    def value(self) -> dict[str, float]:
+        return {name: float(total) / self.examples for name, total in self.sums.items()}
+
+
+def fit(
+    model: nn.Module,
+    train: Batches,
+    validation: Batches,
+    config: FitConfig,
+    compute: Compute,
+    seed: int,
+    checkpoint: Checkpoint | None = None,
+) -> Iterator[Epoch]:
+    """Train `model`, yielding each epoch; the chosen epoch's weights are loaded when it ends.
+
+    `model.losses(batch)` gives `loss` and any other mean. Every epoch has its own random stream,
+    so that a training resumed from `checkpoint` ends in the same weights as one never killed; the
+    epochs before the checkpoint are yielded again first.
+
+    Raises:
+        UserError: there is nothing to train or to validate on, or the loss is no longer finite.
+    """
+    if train.count < 2 or validation.count < 1:
+        raise UserError(
+            f"{train.count} training and {validation.count} validation examples: too few to train; "
+            "raise balance.*_hours or give longer clips"
+        )
+    compute.place(model)
+    optimizer = torch.optim.Adam(
+        [p for p in model.parameters() if p.requires_grad], lr=config.learning_rate, fused=True
+    )
+    best: dict[str, Tensor] = {}
+    lowest, stale, updates, history = math.inf, 0, 0, []
+    resumed = checkpoint.load() if checkpoint else None
+    if resumed:
+        tensors, state = resumed
+        model.load_state_dict(tensors["model"])
+        best = tensors["best"]
+        restore_adam(optimizer, tensors["adam"])
+        lowest, stale, updates = state["lowest"], state["stale"], state["updates"]
+        history = [Epoch(**epoch) for epoch in state["history"]]
+        yield from history
+    for index in range(len(history), config.epochs):
+        if config.patience and stale >= config.patience:
+            break
+        started = time.perf_counter()
+        torch.manual_seed(derive_seed(seed, "epoch", index))
+        rng = derive_rng(seed, "order", index)
+        model.train()
+        means, rate = _Means(), config.learning_rate
+        for batch in train.epoch(config.batch_size, rng):
+            n = updates if config.decay_per == "update" else index
+            rate = config.learning_rate / (1 + config.decay * n)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            with compute.autocast():
+                losses: dict[str, Tensor] = model.losses(compute.batch(batch))  # type: ignore[operator]
+            optimizer.zero_grad(set_to_none=True)
+            losses["loss"].backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            means.add(losses, len(next(iter(batch.values()))))
+            updates += 1
+        trained = means.value()
+        validated = validate(model, validation, config.batch_size, compute, seed)
+        if not math.isfinite(trained["loss"]) or not math.isfinite(validated["loss"]):
+            raise UserError(
+                f"the loss is {validated['loss']} after epoch {index}: "
+                f"lower the learning rate ({config.learning_rate})"
+            )
+        improved = validated["loss"] < lowest * (1 - config.min_improvement)
+        is_best = validated["loss"] < lowest
+        stale = 0 if improved or not history else stale + 1
+        if is_best:
+            lowest = validated["loss"]
+            best = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        seconds = time.perf_counter() - started
+        history.append(Epoch(index, rate, trained, validated, is_best, seconds))
+        if checkpoint and checkpoint.due() and index + 1 < config.epochs:
+            saved: dict[str, Any] = {
+                "lowest": lowest,
+                "stale": stale,
+                "updates": updates,
+                "history": [asdict(epoch) for epoch in history],
+            }
+            checkpoint.save(
+                {"model": model.state_dict(), "best": best, "adam": adam_tensors(optimizer)}, saved
+            )
+        yield history[-1]
+    if config.keep == "best":
+        model.load_state_dict(best)
+    model.eval()
+
+
+@torch.no_grad()
+def validate(
+    model: nn.Module, batches: Batches, batch_size: int, compute: Compute, seed: int
+) -> dict[str, float]:
+    """Mean losses in eval mode over all examples, in order, with the same random stream each time."""
+    model.eval()
+    torch.manual_seed(derive_seed(seed, "validation"))
+    means = _Means()
+    for batch in batches.epoch(batch_size):
+        with compute.autocast():
+            means.add(model.losses(compute.batch(batch)), len(next(iter(batch.values()))))  # type: ignore[operator]
+    return means.value()

@@ -1,0 +1,197 @@
+"""What is transferred to music, and how: the modes of the paper and the controls beside them.
+
+Gómez-Cañón et al. (ICASSP 2021), Section 3.3. Adding a mode is one entry in `TRANSFER_MODES`.
+"""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from recitative.config import Section
+from recitative.learning.checkpoint import Checkpoint
+from recitative.learning.compute import Compute
+from recitative.learning.music import LabelledSegments, task_targets
+from recitative.learning.training import Batches, Epoch, FitConfig, fit
+from recitative.models.classifier import (
+    TASKS,
+    ClassifierConfig,
+    EmotionClassifier,
+    HeadKind,
+    class_weights,
+)
+from recitative.models.encoder import ConvEncoder
+from recitative.seeding import derive_rng
+
+Mode = Literal["feature_extraction", "full"]
+EVALUATION_BATCH = 256  # segments; no gradient is kept, so it bounds memory only
+
+
+@dataclass(frozen=True)
+class TransferMode:
+    """How a classifier comes to be.
+
+    Attributes:
+        encoder: pretrained on speech, or random.
+        phase: `frozen` trains the heads on codes computed once; `released` trains everything.
+        after: the mode whose result, of the same repeat, this one goes on from.
+        shuffled: whether the training labels are permuted among clips.
+    """
+
+    encoder: Literal["pretrained", "random"]
+    phase: Literal["frozen", "released"]
+    after: str | None = None
+    shuffled: bool = False
+
+
+TRANSFER_MODES = {
+    "feature_extraction": TransferMode("pretrained", "frozen"),
+    "full": TransferMode("pretrained", "released", after="feature_extraction"),
+    "random_encoder": TransferMode("random", "frozen"),
+    "scratch": TransferMode("random", "released"),
+    "shuffled_labels": TransferMode("random", "frozen", shuffled=True),
+}
+
+
+class TransferConfig(Section):
+    """Parameters of transfer; the controls use the same."""
+
+    modes: tuple[Mode, ...] = ("feature_extraction", "full")
+    repeats: int = Field(gt=0)  # fresh models a cell (C8)
+    head: HeadKind = "flatten"
+    classifier: ClassifierConfig = ClassifierConfig()
+    class_weights: bool = True  # on all three heads (C12)
+    frozen: FitConfig
+    released: FitConfig
+    keep: Literal["best", "all"] = "best"  # which repeats' weights are written, 26 MB each
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Segments of the three parts, as indices."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def encode(
+    encoder: ConvEncoder, segments: LabelledSegments, compute: Compute, out: Path
+) -> np.ndarray:
+    """The codes of all N segments under a frozen encoder, computed once: (N, D, T) float32.
+
+    They are written to `out` and memory-mapped, so that every repeat's process shares them.
+    """
+    encoder = copy.deepcopy(encoder).eval()
+    compute.place(encoder)
+    shape = (len(segments.start), *encoder.code_shape)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    codes = np.lib.format.open_memmap(out, mode="w+", dtype=np.float32, shape=shape)
+    with torch.no_grad():
+        for first in range(0, len(codes), EVALUATION_BATCH):
+            part = np.arange(first, min(first + EVALUATION_BATCH, len(codes)))
+            x = segments.x(part).to(compute.device, memory_format=torch.channels_last)
+            with compute.autocast():
+                codes[part] = encoder(x).float().cpu().numpy()
+    codes.flush()
+    mapped: np.ndarray = np.load(out, mmap_mode="r")
+    return mapped
+
+
+def _batches(segments: LabelledSegments, part: np.ndarray, codes: np.ndarray | None) -> Batches:
+    targets = {
+        task: torch.from_numpy(codes_of_task)
+        for task, codes_of_task in task_targets(segments.quadrant[part]).items()
+    }
+
+    def take(rows: np.ndarray) -> dict[str, Tensor]:
+        labels = {task: target[rows] for task, target in targets.items()}
+        if codes is not None:
+            return {"code": torch.from_numpy(codes[part[rows]]), **labels}
+        x = segments.x(part[rows]).contiguous(memory_format=torch.channels_last)
+        return {"x": x, **labels}
+
+    return Batches(len(part), take)
+
+
+def fit_mode(
+    mode: TransferMode,
+    model: EmotionClassifier,
+    segments: LabelledSegments,
+    parts: Parts,
+    codes: np.ndarray | None,
+    config: TransferConfig,
+    compute: Compute,
+    seed: int,
+    checkpoint: Checkpoint | None = None,
+) -> Iterator[Epoch]:
+    """Train `model` on music in one mode, yielding epochs as `fit` does.
+
+    Args:
+        mode: see `TransferMode`.
+        model: with the encoder, and for a mode `after` another with that one's weights.
+        segments: the music set.
+        parts: what of it is for training, validation and test; the test part is never read.
+        codes: of `encode`, for the frozen phase.
+        config: parameters.
+        compute: device and precision.
+        seed: of this cell, repeat and mode.
+        checkpoint: for resuming.
+    """
+    frozen = mode.phase == "frozen"
+    for parameter in model.encoder.parameters():
+        parameter.requires_grad_(not frozen)
+    if mode.shuffled:
+        rng = derive_rng(seed, "shuffled_labels")
+        segments = segments.shuffled([parts.train, parts.validation], rng)
+    if config.class_weights:
+        targets = task_targets(segments.quadrant[parts.train])
+        model.set_class_weights(
+            {task: class_weights(torch.from_numpy(targets[task]), k) for task, k in TASKS.items()}
+        )
+    cached = codes if frozen else None
+    yield from fit(
+        model,
+        _batches(segments, parts.train, cached),
+        _batches(segments, parts.validation, cached),
+        config.frozen if frozen else config.released,
+        compute,
+        seed,
+        checkpoint,
+    )
+
+
+@torch.no_grad()
+def predict_segments(
+    model: EmotionClassifier,
+    segments: LabelledSegments,
+    part: np.ndarray,
+    compute: Compute,
+    codes: np.ndarray | None = None,
+) -> np.ndarray:
+    """Probabilities of each segment of `part`, (B, 6): Q1..Q4, positive arousal, positive valence."""
+    model.eval()
+    compute.place(model)
+    batches = _batches(segments, part, codes)
+    return np.concatenate(
+        [
+            probabilities(model, compute.batch(batch), compute)
+            for batch in batches.epoch(EVALUATION_BATCH)
+        ]
+    )
+
+
+def probabilities(
+    model: EmotionClassifier, batch: dict[str, Tensor], compute: Compute
+) -> np.ndarray:
+    """Softmax of one batch's logits, (B, 6), float32; the softmax itself is never in bfloat16."""
+    with compute.autocast():
+        logits = model.heads(batch["code"]) if "code" in batch else model(batch["x"])
+    soft = {task: logits[task].float().softmax(1).cpu().numpy() for task in TASKS}
+    return np.column_stack([soft["quadrant"], soft["arousal"][:, 1], soft["valence"][:, 1]])

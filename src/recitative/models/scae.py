@@ -1,0 +1,57 @@
+"""SCAE: the sparse (over-complete) convolutional denoising autoencoder.
+
+Gómez-Cañón et al. (ICASSP 2021), Section 3.2. The encoder's 128x2x31 latent is larger than its
+1x128x31 input, hence "sparse"; Gaussian noise on the input keeps it from learning the identity.
+
+    x      (B, 1, M, T)    log-mel segment
+    latent (B, 128, 2, T)  encoder(x + noise)
+    xhat   (B, 1, M, T)    decoder(latent): the encoder mirrored, the noise-free x is its target
+"""
+
+from pydantic import Field
+from torch import Tensor, nn, randn_like
+
+from recitative.config import Section
+from recitative.models.encoder import ConvEncoder, EncoderConfig, convolution
+
+
+class SCAEConfig(Section):
+    """Parameters of SCAE alone."""
+
+    noise: float = Field(default=0.3, ge=0)  # deviation, in units of the standardised input
+    stride: int = Field(default=1, ge=1)  # segments from one example's start to the next's
+
+    def offsets(self, frames: int, hop: int) -> list[int]:
+        """Start of an example's only segment, in frames."""
+        return [0]
+
+
+class SCAE(nn.Module):
+    """Encoder and mirrored decoder; the loss is the mean squared error of the denoised segment."""
+
+    def __init__(self, encoder: EncoderConfig, config: SCAEConfig, n_mels: int, frames: int):
+        super().__init__()
+        self.noise = config.noise
+        self.encoder = ConvEncoder(encoder, n_mels, frames)
+        layers: list[nn.Module] = [nn.Upsample(scale_factor=(encoder.last_pool, 1))]
+        inner = (1, *encoder.filters[:-1])  # what each double layer of the encoder takes in
+        for filters, pool, out in zip(
+            encoder.filters[::-1], encoder.pools[::-1], inner[::-1], strict=True
+        ):
+            layers.append(nn.Upsample(scale_factor=(pool, 1)))
+            layers += convolution(filters, filters, encoder.batch_norm, frames)
+            if out > 1:
+                layers += convolution(filters, out, encoder.batch_norm, frames)
+                layers.append(nn.Dropout(encoder.dropout))
+        self.decoder = nn.Sequential(*layers, nn.Conv2d(encoder.filters[0], 1, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 1, M, T) standardised -> its reconstruction, (B, 1, M, T)."""
+        reconstruction: Tensor = self.decoder(self.encoder.latent(x))
+        return reconstruction
+
+    def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`loss`: mean squared error against the clean segment, in squared units of its input."""
+        x = self.encoder.standardize(batch["x"])
+        noisy = x + self.noise * randn_like(x) if self.training else x
+        return {"loss": (self(noisy).float() - x).square().mean()}

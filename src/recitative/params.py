@@ -1,0 +1,160 @@
+"""params.yaml as typed sections, with its two switches resolved.
+
+A value `auto` is filled in by `protocol` or, where that says nothing, by `size`; a value that is
+written out wins over both.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, SerializeAsAny, ValidationError
+
+from recitative.config import Section
+from recitative.corpora.balance import BalanceConfig
+from recitative.corpora.base import SOURCE_ROLES, DatasetConfig, parse_dataset_config
+from recitative.corpora.demo import DemoConfig
+from recitative.corpora.splits import SplitConfig
+from recitative.errors import UserError
+from recitative.evaluation import EvaluateConfig
+from recitative.features.mel import FeatureConfig
+from recitative.learning.compute import ComputeConfig
+from recitative.learning.controls import ControlsConfig
+from recitative.learning.pretraining import ArchConfig, PretrainConfig
+from recitative.learning.transfer import TransferConfig
+from recitative.models.cpc import CPCConfig
+from recitative.models.encoder import EncoderConfig
+from recitative.models.scae import SCAEConfig
+from recitative.reports import ReportConfig
+from recitative.switches import AUTO, PROTOCOLS, SIZES
+from recitative.tracking import RegistryConfig
+
+Origins = dict[str, str]
+
+
+class Params(Section):
+    """All of params.yaml. A stage's function receives its own section, never this."""
+
+    size: Literal["demo", "paper"]
+    protocol: Literal["corrected", "paper", "released"]
+    seed: int
+    experiment: str
+    demo: DemoConfig
+    datasets: dict[str, SerializeAsAny[DatasetConfig]]
+    split: SplitConfig
+    balance: BalanceConfig
+    features: FeatureConfig
+    encoder: EncoderConfig
+    scae: SCAEConfig
+    cpc: CPCConfig
+    pretrain: PretrainConfig
+    transfer: TransferConfig
+    controls: ControlsConfig
+    evaluate: EvaluateConfig
+    registry: RegistryConfig
+    report: ReportConfig
+    compute: ComputeConfig = Field(default_factory=ComputeConfig)
+
+    @property
+    def arch(self) -> ArchConfig:
+        """The section of the present architecture, `pretrain.arch`."""
+        section: ArchConfig = getattr(self, self.pretrain.arch)
+        return section
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections as one level of dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _experiment(values: dict[str, Any]) -> str:
+    """The paper's numbering, where the amounts are the paper's."""
+    if values["size"] == "demo":
+        return "demo"
+    hours = values["balance"]["speech_hours"], values["balance"]["music_hours"]
+    return {(3, 3): "1", (30, 3): "2"}.get(hours, f"{hours[0]:g}h-speech-{hours[1]:g}h-music")
+
+
+def resolve(values: dict[str, Any], source: str) -> Origins:
+    """Fill in every `auto` of `values`, in place; say where each value comes from, by dotted name.
+
+    Raises:
+        UserError: a switch has an unknown value, or nothing decides an `auto`.
+    """
+    for switch, known in (("size", SIZES), ("protocol", PROTOCOLS)):
+        if values.get(switch) not in known:
+            raise UserError(
+                f"{source}: {switch}: {values.get(switch)!r} is not known; "
+                f"choose one of {', '.join(known)}"
+            )
+    by_protocol, by_size = PROTOCOLS[values["protocol"]], SIZES[values["size"]]
+    origins: Origins = {}
+    for name, value in flatten(values).items():
+        origins[name] = source
+        if value != AUTO or name in ("experiment", "compute.device", "compute.precision"):
+            continue
+        *sections, leaf = name.split(".")
+        holder = values
+        for section in sections:
+            holder = holder[section]
+        if name in by_protocol:
+            holder[leaf], origins[name] = by_protocol[name], f"protocol: {values['protocol']}"
+        elif name in by_size:
+            holder[leaf], origins[name] = by_size[name], f"size: {values['size']}"
+        else:
+            raise UserError(f"{source}: {name}: nothing decides 'auto' here; write a value")
+    if values.get("experiment", AUTO) == AUTO:
+        values["experiment"], origins["experiment"] = _experiment(values), "balance"
+    return origins
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """Read, resolve and check the parameters.
+
+    Raises:
+        UserError: no such file, no valid YAML, or a value is wrong; with the value's dotted name.
+    """
+    return load_with_origins(path)[0]
+
+
+def load_with_origins(path: Path) -> tuple[Params, Origins]:
+    """The parameters, and where each value comes from."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; run in the project's own folder") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    origins = resolve(values, path.name)
+    datasets = values.get("datasets", {})
+    unknown = [role for role in datasets if role not in SOURCE_ROLES]
+    if unknown:
+        raise UserError(
+            f"{path.name}: datasets.{unknown[0]}: unknown role; known: {', '.join(SOURCE_ROLES)}"
+        )
+    try:
+        values["datasets"] = {
+            role: parse_dataset_config(role, section) for role, section in datasets.items()
+        }
+        params = Params.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{path.name}: {_first(error)}") from error
+    if params.pretrain.arch not in type(params).model_fields:
+        raise UserError(f"{path.name}: pretrain.arch: unknown {params.pretrain.arch!r}; scae, cpc")
+    return params, origins
+
+
+def _first(error: ValidationError) -> str:
+    """The first complaint as one line: dotted name, what is wrong, the value."""
+    detail = error.errors()[0]
+    where = ".".join(str(part) for part in detail["loc"]) or str(error.title)
+    if detail["type"] == "extra_forbidden":
+        return f"{where}: no such parameter; is it a typo?"
+    what = detail["msg"].removeprefix("Value error, ")
+    return f"{where}: {what} (got {detail['input']!r})"

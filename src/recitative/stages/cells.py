@@ -1,0 +1,275 @@
+"""The work that transfer and controls share: one repeat of some modes, fold by fold, resumable.
+
+A repeat is one process. What it finished lies in the work folder (weights, predictions, a small
+JSON written last), so that a killed stage trains nothing twice.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from joblib import Parallel, delayed
+
+from recitative.corpora.splits import SplitRow, parts_for_fold, read_splits
+from recitative.evaluation.metrics import TASKS, decide, score, to_song_level
+from recitative.features.store import FeatureStore, band_statistics
+from recitative.files import atomic_path, read_json, write_json
+from recitative.learning.checkpoint import Checkpoint
+from recitative.learning.compute import Compute
+from recitative.learning.music import LabelledSegments
+from recitative.learning.transfer import (
+    TRANSFER_MODES,
+    Parts,
+    TransferConfig,
+    encode,
+    fit_mode,
+    predict_segments,
+)
+from recitative.models.storage import (
+    Description,
+    build_classifier,
+    build_encoder,
+    load_weights,
+    save_weights,
+)
+from recitative.params import Params
+from recitative.reports.figures import confusion_figure, history_figure
+from recitative.seeding import derive_seed, seed_everything
+from recitative.stages import identity
+from recitative.stages.workspace import FEATURES, SPLITS, role_clips
+from recitative.tracking.runs import run as open_run
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """One process's work: `modes` in order, for one repeat, over every fold.
+
+    Attributes:
+        params: all parameters; it is a stage that runs this.
+        transfer: of the present modes (the controls need more epochs from scratch).
+        description: of the classifier, its encoder included.
+        speech: language of the pretraining; `none` for controls.
+        music: language of the music.
+        modes: names in TRANSFER_MODES; a mode `after` another follows it.
+        repeat: number of the repeat.
+        encoder: weights of the pretrained model; None draws a random one.
+        codes: the frozen codes of all segments; None where each repeat has an encoder of its own.
+        work: where finished parts and checkpoints are kept.
+        parent: id of the run that groups the cell's.
+    """
+
+    params: Params
+    transfer: TransferConfig
+    description: Description
+    speech: str
+    music: str
+    modes: tuple[str, ...]
+    repeat: int
+    encoder: Path | None
+    codes: Path | None
+    work: Path
+    parent: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What one mode of one repeat left in the work folder, one entry a fold in each list."""
+
+    mode: str
+    repeat: int
+    run_id: str
+    folds: list[dict[str, Any]]  # validation scores, epochs
+    weights: list[Path]
+    predictions: list[Path]
+
+    @property
+    def best_fold(self) -> int:
+        """The fold with the highest validation score, the first of equals."""
+        return int(np.argmax([fold["validation"]["quadrant_f1"] for fold in self.folds]))
+
+    def table(self) -> pd.DataFrame:
+        """The test predictions of all folds."""
+        return pd.concat([pd.read_csv(path) for path in self.predictions], ignore_index=True)
+
+
+def load_music(params: Params, music: str) -> tuple[LabelledSegments, list[Parts]]:
+    """A music role's segments, and its parts in each fold (one where nothing is folded)."""
+    role = f"music-{music}"
+    clips = role_clips(role)
+    store = FeatureStore.open(FEATURES / role)
+    features = params.features
+    segments = LabelledSegments.load(store, clips, features.segment_frames, features.segment_hop)
+    rows = read_splits(SPLITS, role)
+    folds: list[list[SplitRow]] = [rows]
+    if params.split.scheme == "grouped_folds":
+        folds = [
+            parts_for_fold(role, rows, clips, fold, params.split, params.seed)
+            for fold in range(params.split.folds)
+        ]
+    return segments, [_parts(segments, rows) for rows in folds]
+
+
+def _parts(segments: LabelledSegments, rows: Sequence[SplitRow]) -> Parts:
+    return Parts(
+        *(
+            segments.of(row.id for row in rows if row.split == part)
+            for part in ("train", "validation", "test")
+        )
+    )
+
+
+def run_repeats(repeats: Sequence[Repeat], compute_workers: int) -> list[Finished]:
+    """Run repeats as single-threaded processes side by side."""
+    done = Parallel(n_jobs=min(compute_workers, len(repeats)), backend="loky")(
+        delayed(_run_repeat)(repeat) for repeat in repeats
+    )
+    return [finished for repeat in done for finished in repeat]
+
+
+def _run_repeat(repeat: Repeat) -> list[Finished]:
+    torch.set_num_threads(repeat.params.compute.threads)
+    return [_run_mode(repeat, mode) for mode in repeat.modes]
+
+
+def _run_mode(repeat: Repeat, name: str) -> Finished:
+    label = f"{name}-{repeat.repeat}"
+    done = repeat.work / f"{label}.json"
+    if not done.exists():
+        _train_mode(repeat, name, done)
+    found = read_json(done)
+    folds = range(len(found["folds"]))
+    return Finished(
+        name,
+        repeat.repeat,
+        found["run_id"],
+        found["folds"],
+        [repeat.work / f"{label}-{fold}.safetensors" for fold in folds],
+        [repeat.work / f"{label}-{fold}.csv" for fold in folds],
+    )
+
+
+def _train_mode(repeat: Repeat, name: str, done: Path) -> None:
+    params, role = repeat.params, f"music-{repeat.music}"
+    compute = Compute.decide(params.compute)
+    cell = identity.labels(params, compute, repeat.speech, repeat.music, name, repeat.repeat)
+    segments, folds = load_music(params, repeat.music)
+    with open_run(
+        f"{cell['pairing']} {params.pretrain.arch} {name} {repeat.repeat}",
+        identity.run_params(params, cell, "transfer", "encoder", "features", "balance", "split"),
+        cell | identity.provenance("transfer", role),
+        [identity.inputs(role, "training"), identity.inputs(role, "evaluation")],
+        repeat.parent,
+        done.with_suffix(".run_id"),
+    ) as tracked:
+        results, histories, tables = [], [], []
+        for fold, parts in enumerate(folds):
+            prefix = f"fold{fold}_" if len(folds) > 1 else ""
+            history = []
+            for epoch in _train_fold(repeat, name, fold, segments, parts, compute):
+                history.append(epoch.row())
+                step = {f"{prefix}{key}": value for key, value in epoch.metrics().items()}
+                tracked.log_metrics(step, step=epoch.index)
+            path = repeat.work / f"{name}-{repeat.repeat}-{fold}"
+            results.append(read_json(path.with_suffix(".json")) | {"epochs": len(history)})
+            tables.append(pd.read_csv(path.with_suffix(".csv")))
+            histories.append(history)
+        test = scores(pd.concat(tables))
+        tracked.log_metrics({f"test_{key}": value for key, value in test.items()})
+        validation = pd.DataFrame([fold["validation"] for fold in results]).mean()
+        tracked.log_metrics({f"best_validation_{k}": float(v) for k, v in validation.items()})
+        tracked.log_figure(history_figure(*[h for h in histories if h]), "history.png")
+        log_confusions(tracked, pd.concat(tables))
+        write_json(done, {"run_id": tracked.id, "folds": results})
+
+
+def log_confusions(tracked: Any, predictions: pd.DataFrame) -> None:
+    """Store the song-level confusion matrix of every task, as figure and as numbers."""
+    songs = to_song_level(predictions)
+    for task in TASKS:
+        scored = score(*decide(songs, task), task)
+        tracked.log_figure(confusion_figure(scored, task), f"confusion_{task}.png")
+
+
+def scores(predictions: pd.DataFrame) -> dict[str, float]:
+    """Macro F and accuracy of every task, song level first; names as MLflow shows them."""
+    flat = {}
+    for level, table in (("", to_song_level(predictions)), ("segment_", predictions)):
+        for task in TASKS:
+            scored = score(*decide(table, task), task)
+            flat[f"{level}{task}_f1"] = float(scored.macro.f1)
+            flat[f"{level}{task}_accuracy"] = float(scored.accuracy)
+    return flat
+
+
+def _train_fold(
+    repeat: Repeat, name: str, fold: int, segments: LabelledSegments, parts: Parts, compute: Compute
+) -> Any:
+    """Yield epochs; then weights, test predictions and validation scores lie in the work folder."""
+    path = repeat.work / f"{name}-{repeat.repeat}-{fold}"
+    if path.with_suffix(".json").exists():
+        return
+    mode, params = TRANSFER_MODES[name], repeat.params
+    stage = "controls" if repeat.speech == "none" else "transfer"
+    stream = (stage, params.pretrain.arch, f"{repeat.speech}2{repeat.music}")
+    seed = derive_seed(params.seed, *stream, name, repeat.repeat, fold)
+    seed_everything(derive_seed(seed, "weights"))
+    encoder = build_encoder(repeat.description)
+    if mode.encoder == "random" and params.encoder.standardize == "band":
+        train_clips = [segments.clips[c] for c in np.unique(segments.clip[parts.train])]
+        statistics = band_statistics(segments.store, train_clips)
+        encoder.standardize.set(*(torch.from_numpy(s) for s in statistics))
+    model = build_classifier(repeat.description, encoder)
+    if mode.after:
+        before = repeat.work / f"{mode.after}-{repeat.repeat}-{fold}.safetensors"
+        load_weights(before, model)
+    elif repeat.encoder:
+        load_encoder(repeat.encoder, model)
+    codes, own = None, path.with_suffix(".codes.npy")
+    if mode.phase == "frozen":
+        codes = (
+            np.load(repeat.codes, mmap_mode="r")
+            if repeat.codes
+            else encode(model.encoder, segments, compute, own)
+        )
+    checkpoint = Checkpoint(
+        path.with_suffix(".checkpoint"), repeat.params.compute.checkpoint_seconds
+    )
+    yield from fit_mode(
+        mode, model, segments, parts, codes, repeat.transfer, compute, seed, checkpoint
+    )
+    tables = {}
+    for part, rows in (("validation", parts.validation), ("test", parts.test)):
+        predicted = predict_segments(model, segments, rows, compute, codes)
+        table = segments.predictions(rows, predicted.astype(np.float64).round(6))
+        tables[part] = label(table, params.pretrain.arch, name, repeat.repeat)
+    save_weights(path.with_suffix(".safetensors"), model)
+    with atomic_path(path.with_suffix(".csv")) as temporary:
+        tables["test"].to_csv(temporary, index=False)
+    write_json(path.with_suffix(".json"), {"validation": scores(tables["validation"])})
+    checkpoint.remove()
+    own.unlink(missing_ok=True)
+
+
+def label(table: pd.DataFrame, arch: str, mode: str, repeat: int) -> pd.DataFrame:
+    """Put in front of predictions whose they are."""
+    return pd.concat(
+        [
+            pd.DataFrame({"arch": arch, "transfer_mode": mode, "repeat": repeat}, table.index),
+            table,
+        ],
+        axis=1,
+    )
+
+
+def load_encoder(pretrained: Path, model: torch.nn.Module) -> None:
+    """Load the encoder of a pretraining model's weights into a classifier; nothing else fits."""
+    from safetensors.torch import load_file
+
+    weights = load_file(pretrained)
+    prefix = "encoder."
+    encoder = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    model.get_submodule("encoder").load_state_dict(encoder)

@@ -1,0 +1,103 @@
+"""`recitative controls LANGUAGE`: what scores mean without pretraining -> build/controls/<language>/."""
+
+import click
+import numpy as np
+import pandas as pd
+
+from recitative.corpora.certificate import require_clean
+from recitative.learning.baselines import predict_baseline
+from recitative.learning.compute import Compute
+from recitative.learning.transfer import TRANSFER_MODES
+from recitative.models.storage import describe
+from recitative.params import Params
+from recitative.seeding import derive_seed
+from recitative.stages import identity
+from recitative.stages.cells import Repeat, label, load_music, log_confusions, run_repeats, scores
+from recitative.stages.outputs import Baseline, write_cells
+from recitative.stages.workspace import (
+    CONTROLS,
+    FEATURES,
+    INDEX,
+    SPLITS,
+    classifier_description,
+    content_key,
+    remove_work,
+    work_folder,
+    workers,
+)
+from recitative.tracking.runs import Run, parent_run_id, reap
+from recitative.tracking.runs import run as open_run
+
+
+def run(params: Params, music: str) -> None:
+    """Run every control on one music set, with the repeats of transfer where chance plays a part."""
+    require_clean(SPLITS, INDEX, allow_leaks=params.split.leak == "released")
+    reap()
+    role, compute = f"music-{music}", Compute.decide(params.compute)
+    features = params.features
+    pretrained = describe(
+        params.pretrain.arch, params.encoder, params.arch, features.n_mels, features.segment_frames
+    )
+    description = classifier_description(params, pretrained)
+    transfer = params.controls.transfer(params.transfer)
+    key = content_key(
+        description,
+        transfer.model_dump(mode="json"),
+        FEATURES / role / "features.json",
+        SPLITS / f"{role}.csv",
+        [params.seed, str(compute), params.split.model_dump(mode="json")],
+    )
+    work = work_folder(f"controls-{music}", key)
+    networks = [name for name in params.controls.names if name in TRANSFER_MODES]
+    cell = identity.labels(params, compute, "none", music, "parent", "all")
+    with open_run(
+        f"controls none2{music} {params.pretrain.arch}",
+        cell,
+        cell | identity.provenance("controls", role),
+        parent=parent_run_id(),
+        resume=work / "run_id",
+    ) as parent:
+        # One process a mode and repeat: a network from scratch takes longer than all others.
+        repeats = [
+            Repeat(params, transfer, description, "none", music, (mode,), repeat, None, None, work,
+                   parent.id)
+            for mode in sorted(networks, key=lambda mode: mode != "scratch")
+            for repeat in range(transfer.repeats)
+        ]  # fmt: skip
+        finished = run_repeats(repeats, workers(params.compute)) if repeats else []
+        baselines = [
+            _baseline(params, compute, music, name, repeat, parent)
+            for name in params.controls.names
+            if name not in TRANSFER_MODES
+            for repeat in range(transfer.repeats if name == "stratified" else 1)
+        ]
+        summary = write_cells(
+            CONTROLS / music, params, description, music, finished, parent, baselines
+        )
+    for line in summary:
+        click.echo(f"none2{music} {line}")
+    remove_work(work)
+
+
+def _baseline(
+    params: Params, compute: Compute, music: str, name: str, repeat: int, parent: Run
+) -> Baseline:
+    segments, folds = load_music(params, music)
+    cell = identity.labels(params, compute, "none", music, name, repeat)
+    role = f"music-{music}"
+    with open_run(
+        f"none2{music} {name} {repeat}",
+        identity.run_params(params, cell, "features", "balance", "split"),
+        cell | identity.provenance("controls", role),
+        [identity.inputs(role, "evaluation")],
+        parent.id,
+    ) as tracked:
+        tables = []
+        for fold, parts in enumerate(folds):
+            seed = derive_seed(params.seed, "controls", music, name, repeat, fold)
+            predicted = predict_baseline(name, segments, parts, seed).astype(np.float64)
+            tables.append(segments.predictions(parts.test, predicted))
+        table = label(pd.concat(tables, ignore_index=True), params.pretrain.arch, name, repeat)
+        tracked.log_metrics({f"test_{key}": value for key, value in scores(table).items()})
+        log_confusions(tracked, table)
+    return Baseline(name, repeat, tracked.id, table)

@@ -1,0 +1,78 @@
+"""`recitative evaluate`: predictions -> build/evaluate/ (results, classes, intervals, tests)."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import pandas as pd
+
+from recitative.corpora.certificate import require_clean
+from recitative.evaluation.comparisons import TEST_COLUMNS, compare, split_cells
+from recitative.evaluation.metrics import (
+    CLASS_COLUMNS,
+    RESULT_COLUMNS,
+    check_predictions,
+    per_class_rows,
+    results_rows,
+)
+from recitative.evaluation.summary import SUMMARY_COLUMNS, summarise
+from recitative.files import atomic_folder, read_json, write_csv, write_json
+from recitative.params import Params
+from recitative.stages.workspace import (
+    CONTROLS,
+    EVALUATE,
+    INDEX,
+    PAIRINGS,
+    SPLITS,
+    TRANSFER,
+    setting_of,
+)
+
+
+def run(params: Params) -> None:
+    """Score every cell and control, on segments and songs, and compare them on the same songs."""
+    require_clean(SPLITS, INDEX, allow_leaks=params.split.leak == "released")
+    folders = {pairing: TRANSFER / pairing for pairing in PAIRINGS}
+    folders |= {f"none2{music}": CONTROLS / music for music in ("eng", "man")}
+    predictions = {pairing: _read(folder) for pairing, folder in folders.items()}
+    results: list[dict[str, Any]] = []
+    classes: list[dict[str, Any]] = []
+    for pairing, table in predictions.items():
+        speech, music = pairing.split("2")
+        named = {
+            "experiment": params.experiment,
+            "pairing": pairing,
+            "setting": setting_of(speech, music),
+            "speech_language": speech,
+            "music_language": music,
+        }
+        runs = read_json(folders[pairing] / "run.json")
+        for (mode, repeat), part in table.groupby(["transfer_mode", "repeat"], sort=False):
+            results += results_rows(part, named | {"run_id": runs[mode][str(repeat)]})
+            classes += per_class_rows(part, named)
+    cells = split_cells(predictions)
+    summary = summarise(cells, params.evaluate, params.seed)
+    tests = compare(cells, params.evaluate, params.seed)
+    with atomic_folder(EVALUATE) as folder:
+        write_csv(folder / "results.csv", RESULT_COLUMNS, results)
+        write_csv(folder / "classes.csv", CLASS_COLUMNS, classes)
+        write_csv(folder / "summary.csv", SUMMARY_COLUMNS, summary)
+        write_csv(folder / "tests.csv", TEST_COLUMNS, tests)
+        write_json(folder / "metrics.json", _metrics(summary))
+    click.echo(f"{len(results)} results, {len(tests)} comparisons; {EVALUATE}/results.csv")
+
+
+def _read(folder: Path) -> pd.DataFrame:
+    path = folder / "predictions.csv"
+    table = pd.read_csv(path)
+    check_predictions(table, str(path))
+    return table
+
+
+def _metrics(summary: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """What `dvc metrics` and `dvc exp show` compare: song-level macro F, by mode and pairing."""
+    metrics: dict[str, dict[str, float]] = {}
+    for row in summary:
+        if row["task"] == "quadrant" and row["average"] == "macro":
+            metrics.setdefault(row["transfer_mode"], {})[row["pairing"]] = round(row["f1"], 4)
+    return metrics

@@ -1,0 +1,63 @@
+"""What tells one run from another: labels (params and tags alike) and where it comes from."""
+
+import os
+import subprocess
+from typing import Any
+
+from recitative.files import read_json
+from recitative.learning.compute import Compute
+from recitative.params import Params, flatten
+from recitative.stages.workspace import FEATURES, SPLITS, setting_of
+from recitative.tracking.runs import Input
+
+
+def labels(
+    params: Params, compute: Compute, speech: str, music: str, mode: str, repeat: int | str
+) -> dict[str, Any]:
+    """The labels of a cell: logged as params and as tags, so that every view of MLflow has them."""
+    return {
+        "pairing": f"{speech}2{music}" if music != "none" else "none",
+        "setting": setting_of(speech, music) if music != "none" else "none",
+        "speech_language": speech,
+        "music_language": music,
+        "arch": params.pretrain.arch,
+        "transfer_mode": mode,
+        "repeat": repeat,
+        "protocol": params.protocol,
+        "experiment": params.experiment,
+        "device": str(compute),
+    }
+
+
+def run_params(params: Params, cell: dict[str, Any], *sections: str) -> dict[str, Any]:
+    """The labels and every value of the sections that shaped the run."""
+    values = params.model_dump(mode="json", include=set(sections))
+    return cell | {"size": params.size, "seed": params.seed} | flatten(values)
+
+
+def provenance(stage: str, *roles: str) -> dict[str, str]:
+    """Tags: code, DVC experiment and stage, certificate and features."""
+    certificate = read_json(SPLITS / "certificate.json")
+    tags = {
+        "git_sha": _git("rev-parse", "HEAD"),
+        "git_dirty": str(bool(_git("status", "--porcelain"))).lower(),
+        "dvc_stage": os.environ.get("DVC_STAGE", stage),
+        "dvc_experiment": os.environ.get("DVC_EXP_NAME", "workspace"),
+        "certificate_hash": certificate["hash"],
+    }
+    return tags | {f"feature_hash.{role}": feature_hash(role) for role in roles}
+
+
+def feature_hash(role: str) -> str:
+    """Which version of a role's features this is."""
+    return str(read_json(FEATURES / role / "features.json")["feature_hash"])
+
+
+def inputs(role: str, context: str) -> Input:
+    """A role's features as a dataset of a run."""
+    return Input(role, feature_hash(role), str(FEATURES / role), context)
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else "unknown"

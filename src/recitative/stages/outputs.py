@@ -1,0 +1,98 @@
+"""What transfer and controls write: predictions.csv, metrics.json, run.json, the kept weights."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from recitative.corpora.base import QUADRANTS
+from recitative.files import atomic_folder, atomic_path, write_json
+from recitative.models.storage import Description
+from recitative.params import Params
+from recitative.stages.cells import Finished, scores
+from recitative.stages.identity import feature_hash
+from recitative.tracking.runs import Run
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A control that is no network: its predictions and its run."""
+
+    mode: str
+    repeat: int
+    run_id: str
+    predictions: pd.DataFrame
+
+
+def write_cells(
+    out: Path,
+    params: Params,
+    description: Description,
+    music: str,
+    finished: Sequence[Finished],
+    parent: Run,
+    baselines: Sequence[Baseline] = (),
+) -> list[str]:
+    """Write the folder `out` whole; return a line a mode for the screen."""
+    tables = [f.table() for f in finished] + [b.predictions for b in baselines]
+    metrics: dict[str, Any] = {}
+    runs: dict[str, Any] = {"parent": parent.id}
+    cells: list[Finished | Baseline] = [*finished, *baselines]
+    for done, table in zip(cells, tables, strict=True):
+        entry = {"test": scores(table)}
+        if isinstance(done, Finished):
+            entry["validation"] = _mean([fold["validation"] for fold in done.folds])
+        metrics.setdefault(done.mode, {})[str(done.repeat)] = entry
+        runs.setdefault(done.mode, {})[str(done.repeat)] = done.run_id
+    with atomic_folder(out) as folder:
+        with atomic_path(folder / "predictions.csv") as temporary:
+            pd.concat(tables).to_csv(temporary, index=False, float_format="%.6g")
+        for mode in dict.fromkeys(f.mode for f in finished):
+            of_mode = [f for f in finished if f.mode == mode]
+            _write_weights(folder, params, description, music, of_mode)
+        write_json(folder / "metrics.json", metrics)
+        write_json(folder / "run.json", runs)
+    return [
+        f"{mode}: quadrant macro F, songs: "
+        + ", ".join(f"{entry['test']['quadrant_f1']:.3f}" for entry in repeats.values())
+        for mode, repeats in metrics.items()
+    ]
+
+
+def _mean(scores_of_folds: list[dict[str, float]]) -> dict[str, float]:
+    return {str(k): float(v) for k, v in pd.DataFrame(scores_of_folds).mean().items()}
+
+
+def _write_weights(
+    folder: Path,
+    params: Params,
+    description: Description,
+    music: str,
+    finished: Sequence[Finished],
+) -> None:
+    """The best repeat on validation as <mode>.safetensors; with keep: all every one beside it."""
+    mode = finished[0].mode
+    best = max(finished, key=lambda f: f.folds[f.best_fold]["validation"]["quadrant_f1"])
+    shutil.copyfile(best.weights[best.best_fold], folder / f"{mode}.safetensors")
+    write_json(
+        folder / f"{mode}.json",
+        description
+        | {
+            "transfer_mode": mode,
+            "music_language": music,
+            "features": params.features.model_dump(mode="json"),
+            "feature_hash": feature_hash(f"music-{music}"),
+            "quadrants": list(QUADRANTS),
+            "repeat": best.repeat,
+            "fold": best.best_fold,
+            "run_id": best.run_id,
+            "validation": best.folds[best.best_fold]["validation"],
+        },
+    )
+    if params.transfer.keep == "all":
+        for done in finished:
+            for fold, weights in enumerate(done.weights):
+                shutil.copyfile(weights, folder / f"{mode}-{done.repeat}-{fold}.safetensors")

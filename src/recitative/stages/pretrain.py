@@ -1,0 +1,83 @@
+"""`recitative pretrain LANGUAGE`: self-supervised training on speech -> build/pretrain/<language>/."""
+
+import click
+import torch
+from tqdm import tqdm
+
+from recitative.corpora.certificate import require_clean
+from recitative.corpora.splits import read_splits
+from recitative.features.store import FeatureStore, band_statistics
+from recitative.files import atomic_folder, write_csv, write_json
+from recitative.learning.checkpoint import Checkpoint
+from recitative.learning.compute import Compute
+from recitative.learning.pretraining import fit_config, speech_batches
+from recitative.learning.training import fit
+from recitative.models import build_model, encoder_of
+from recitative.models.storage import describe, save_weights
+from recitative.params import Params
+from recitative.reports.figures import history_figure
+from recitative.seeding import derive_seed, seed_everything
+from recitative.stages import identity
+from recitative.stages.workspace import FEATURES, INDEX, PRETRAIN, SPLITS, content_key, work_folder
+from recitative.tracking.runs import parent_run_id, reap
+from recitative.tracking.runs import run as open_run
+
+
+def run(params: Params, language: str) -> None:
+    """Train on the speech of one language; the chosen epoch's weights are written."""
+    require_clean(SPLITS, INDEX, allow_leaks=params.split.leak == "released")
+    reap()
+    torch.set_num_threads(params.compute.threads)
+    compute = Compute.decide(params.compute)
+    arch, role = params.pretrain.arch, f"speech-{language}"
+    store = FeatureStore.open(FEATURES / role)
+    parts: dict[str, list[str]] = {"train": [], "validation": []}
+    for row in read_splits(SPLITS, role):
+        if row.id in store.spans:
+            parts[row.split].append(row.id)
+    features = params.features
+    frames, hop = features.segment_frames, features.segment_hop
+    description = describe(arch, params.encoder, params.arch, features.n_mels, frames)
+    seed = derive_seed(params.seed, "pretrain", arch, language)
+    seed_everything(seed)
+    model = build_model(arch, params.encoder, params.arch, features.n_mels, frames)
+    if params.encoder.standardize == "band":
+        statistics = band_statistics(store, parts["train"])
+        encoder_of(model).standardize.set(*(torch.from_numpy(s) for s in statistics))
+    train, validation = (
+        speech_batches(store, parts[part], params.arch, frames, hop)
+        for part in ("train", "validation")
+    )
+    config = fit_config(params.pretrain, len(params.arch.offsets(frames, hop)))
+    click.echo(f"{arch} on {role}: {train.count} training examples, {compute}")
+    key = content_key(description, config.model_dump(), seed, identity.feature_hash(role))
+    work = work_folder(f"pretrain-{arch}-{language}", key)
+    checkpoint = Checkpoint(work / "checkpoint.safetensors", params.compute.checkpoint_seconds)
+    cell = identity.labels(params, compute, language, "none", "pretrain", 0)
+    history = []
+    with (
+        open_run(
+            f"pretrain {arch} {language}",
+            identity.run_params(params, cell, "pretrain", arch, "encoder", "features", "balance"),
+            cell | identity.provenance("pretrain", role),
+            [identity.inputs(role, "training")],
+            parent_run_id(),
+            work / "run_id",
+        ) as tracked,
+        atomic_folder(PRETRAIN / language) as folder,
+    ):
+        epochs = fit(model, train, validation, config, compute, seed, checkpoint)
+        for epoch in tqdm(epochs, f"pretrain {arch} {language}", config.epochs, disable=None):
+            history.append(epoch.row())
+            tracked.log_metrics(epoch.metrics(), step=epoch.index)
+        kept = [row for row in history if row["best"] or config.keep == "last"][-1]
+        tracked.log_metrics({f"final_{name}": value for name, value in kept.items()})
+        save_weights(folder / "model.safetensors", model)
+        write_json(folder / "model.json", description | {"language": language})
+        write_csv(folder / "history.csv", list(history[0]), history)
+        write_json(folder / "metrics.json", kept | {"epochs": len(history)})
+        write_json(folder / "run.json", {"run_id": tracked.id})
+        tracked.log_figure(history_figure(history), "history.png")
+        for name in ("history.csv", "model.json"):
+            tracked.log_artifact(folder / name)
+    checkpoint.remove()

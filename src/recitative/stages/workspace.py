@@ -1,0 +1,93 @@
+"""Where things lie: build/ for what stages write, .recitative/ for what survives a kill.
+
+DVC deletes a stage's outputs before it runs the stage, so what a killed stage needs to go on lies
+outside of them: in the original repository's .recitative/, keyed by the content that it depends on.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from recitative.corpora.indexing import IndexedClip, read_index
+from recitative.learning.compute import ComputeConfig
+from recitative.models.storage import Description
+from recitative.params import Params
+from recitative.tracking.store import project_root
+
+DATA = Path("data")
+BUILD = Path("build")
+CORPUS = BUILD / "corpus"
+INDEX = BUILD / "index"
+SPLITS = BUILD / "splits"
+FEATURES = BUILD / "features"
+PRETRAIN = BUILD / "pretrain"
+TRANSFER = BUILD / "transfer"
+CONTROLS = BUILD / "controls"
+EVALUATE = BUILD / "evaluate"
+REGISTRY = BUILD / "registry"
+REPORT = BUILD / "report"
+
+LANGUAGES = {"eng": "English", "man": "Mandarin", "mix": "mixed"}
+PAIRINGS = ("eng2eng", "man2eng", "mix2eng", "eng2man", "man2man", "mix2man")
+
+
+def content_key(*parts: Any) -> str:
+    """A short hash of JSON-able values and of files' contents (given as Path)."""
+    digest = hashlib.blake2b(digest_size=12)
+    for part in parts:
+        text = file_digest(part) if isinstance(part, Path) else json.dumps(part, sort_keys=True)
+        digest.update(text.encode() + b"\0")
+    return digest.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Hash of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def work_folder(stage: str, key: str) -> Path:
+    """Where a stage keeps checkpoints and finished parts of the work that `key` names."""
+    folder = project_root() / ".recitative" / "work" / f"{stage}-{key}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def feature_cache() -> Path:
+    """Log-mel frames by the content of their audio file."""
+    return project_root() / ".recitative" / "features"
+
+
+def setting_of(speech: str, music: str) -> str:
+    """`intra`, `cross` or `mix`; `none` where nothing was pretrained."""
+    if speech in ("mix", "none"):
+        return speech
+    return "intra" if speech == music else "cross"
+
+
+def workers(compute: ComputeConfig) -> int:
+    """How many processes run side by side."""
+    return compute.workers or os.cpu_count() or 1
+
+
+def role_clips(role: str) -> list[IndexedClip]:
+    """The indexed clips of a role; of the mixed speech, those of both languages."""
+    if role == "speech-mix":
+        return read_index(INDEX, "speech-eng") + read_index(INDEX, "speech-man")
+    return read_index(INDEX, role)
+
+
+def remove_work(folder: Path) -> None:
+    """Delete a work folder: what it led to is written."""
+    shutil.rmtree(folder)
+
+
+def classifier_description(params: Params, pretrained: Description) -> Description:
+    """What rebuilds a classifier on top of the described encoder."""
+    return pretrained | {
+        "head": params.transfer.head,
+        "classifier": params.transfer.classifier.model_dump(mode="json"),
+    }

@@ -1,0 +1,205 @@
+"""Runs: one for each pretraining, transfer repeat and control, with what tells them apart.
+
+A run is opened by id, so that a killed stage resumes its run and a worker process can log to it.
+"""
+
+import logging
+import os
+import platform
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from recitative.tracking.store import client, experiment_id, tracking_uri
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+HOST, PID, BORN = "recitative.host", "recitative.pid", "recitative.process_started"
+
+
+@dataclass(frozen=True)
+class Input:
+    """A dataset that a run read: a role's features, and which version of them."""
+
+    name: str
+    digest: str
+    source: str
+    context: str  # training, evaluation
+    profile: str = "{}"  # JSON: clips, hours
+
+
+@dataclass(frozen=True)
+class Run:
+    """An open run."""
+
+    id: str
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Log metrics at a step (an epoch)."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        batch = [Metric(name, float(value), now, step) for name, value in metrics.items()]
+        client().log_batch(self.id, metrics=batch)
+
+    def set_tags(self, tags: Mapping[str, Any]) -> None:
+        """Set tags."""
+        from mlflow.entities import RunTag
+
+        client().log_batch(self.id, tags=[RunTag(name, str(value)) for name, value in tags.items()])
+
+    def log_artifact(self, path: Path, folder: str | None = None) -> None:
+        """Store a copy of a file."""
+        client().log_artifact(self.id, str(path), folder)
+
+    def log_figure(self, figure: "Figure", name: str) -> None:
+        """Store a figure as an image."""
+        client().log_figure(self.id, figure, name)
+
+
+@contextmanager
+def run(
+    name: str,
+    params: Mapping[str, Any],
+    tags: Mapping[str, Any],
+    inputs: Sequence[Input] = (),
+    parent: str | None = None,
+    resume: Path | None = None,
+) -> Iterator[Run]:
+    """Open a run; it ends FINISHED, or FAILED with the error, or KILLED on an interrupt.
+
+    Args:
+        name: shown in the list of runs.
+        params: logged as params (first 500 characters of each).
+        tags: logged as tags, with those that say where this process runs.
+        inputs: datasets read.
+        parent: id of the run that groups it.
+        resume: a small file that remembers the run's id until it ends: a stage that was killed and
+            is started again goes on in the same run.
+    """
+    with _open(name, params, tags, inputs, parent, resume) as opened:
+        monitor = _system_metrics(opened.id)
+        try:
+            yield opened
+        except BaseException as error:
+            interrupted = isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
+            if not interrupted:
+                opened.set_tags({"error": str(error)[:500]})
+            client().set_terminated(opened.id, "KILLED" if interrupted else "FAILED")
+            raise
+        finally:
+            monitor.finish()
+        client().set_terminated(opened.id, "FINISHED")
+    if resume:
+        resume.unlink(missing_ok=True)
+
+
+@contextmanager
+def _open(
+    name: str,
+    params: Mapping[str, Any],
+    tags: Mapping[str, Any],
+    inputs: Sequence[Input],
+    parent: str | None,
+    resume: Path | None,
+) -> Iterator[Run]:
+    from mlflow.entities import Param
+
+    mine = {
+        HOST: platform.node(),
+        PID: os.getpid(),
+        BORN: psutil.Process().create_time(),
+        "mlflow.source.name": "recitative",
+        "mlflow.user": os.environ.get("USER", "unknown"),
+    }
+    if resume and resume.exists() and (known := _existing(resume.read_text().strip())):
+        client().update_run(known, status="RUNNING")
+        opened = Run(known)
+        opened.set_tags({**mine, "resumed": "true"})
+    else:
+        grouped = {"mlflow.parentRunId": parent} if parent else {}
+        made = client().create_run(experiment_id(), run_name=name, tags={**grouped})
+        opened = Run(made.info.run_id)
+        opened.set_tags({**mine, **tags})
+        written = [Param(key, str(value)[:500]) for key, value in params.items()]
+        for first in range(0, len(written), 100):
+            client().log_batch(opened.id, params=written[first : first + 100])
+        if inputs:
+            _log_inputs(opened.id, inputs)
+        if resume:
+            resume.parent.mkdir(parents=True, exist_ok=True)
+            resume.write_text(opened.id)
+    yield opened
+
+
+def _existing(run_id: str) -> str | None:
+    """The id, if the store still has that run."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client().get_run(run_id)
+    except MlflowException:
+        return None
+    return run_id if found.info.lifecycle_stage == "active" else None
+
+
+def _log_inputs(run_id: str, inputs: Sequence[Input]) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    client().log_inputs(
+        run_id,
+        [
+            DatasetInput(
+                Dataset(data.name, data.digest[:36], "local", data.source, profile=data.profile),
+                [InputTag("mlflow.data.context", data.context)],
+            )
+            for data in inputs
+        ],
+    )
+
+
+def _system_metrics(run_id: str) -> Any:
+    """Start sampling CPU, memory and GPU of this machine once a second into the run."""
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    for chatty in ("mlflow.system_metrics", "mlflow.system_metrics.system_metrics_monitor"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
+    monitor = SystemMetricsMonitor(
+        run_id, sampling_interval=1, samples_before_logging=5, tracking_uri=tracking_uri()
+    )
+    monitor.start()
+    return monitor
+
+
+def parent_run_id() -> str | None:
+    """The run that `mlflow run` made for this process, taken out of the environment.
+
+    A stage that inherited it would join that one run, and the next stage's params would clash.
+    """
+    return os.environ.pop("MLFLOW_RUN_ID", None) or os.environ.get("RECITATIVE_PARENT_RUN")
+
+
+def reap() -> list[str]:
+    """Mark as KILLED every RUNNING run whose process on this machine is gone; return their ids."""
+    gone = []
+    for found in client().search_runs([experiment_id()], "attributes.status = 'RUNNING'"):
+        tags = found.data.tags
+        if tags.get(HOST) == platform.node() and PID in tags and not _alive(tags):
+            client().set_terminated(found.info.run_id, "KILLED")
+            gone.append(str(found.info.run_id))
+    return gone
+
+
+def _alive(tags: Mapping[str, str]) -> bool:
+    """Whether the very process that opened the run still runs (pids are used again)."""
+    try:
+        born = psutil.Process(int(tags[PID])).create_time()
+    except psutil.Error:
+        return False
+    return bool(abs(born - float(tags.get(BORN, 0))) < 2)

@@ -1,0 +1,63 @@
+"""Where runs live: one MLflow store for the checkout and for every temporary copy that DVC makes.
+
+MLFLOW_TRACKING_URI where it is set; else an SQLite file in the original repository's root
+(DVC_ROOT, which DVC sets also under `--temp` and `--queue`).
+"""
+
+import os
+import sqlite3
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+EXPERIMENT = "recitative"
+
+
+def project_root() -> Path:
+    """The repository that the user works in."""
+    return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
+
+
+def tracking_uri() -> str:
+    """The tracking server's address."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project_root() / 'mlflow.db'}"
+
+
+@cache
+def client() -> "MlflowClient":
+    """The client of this process; the store is made first, under a lock, where it is not there yet.
+
+    Two processes that make a new SQLite store at the same time break it for good.
+    """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    import mlflow
+
+    uri = tracking_uri()
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    folder = project_root() / ".recitative"
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / "mlflow.lock"):
+        made = mlflow.MlflowClient()
+        if made.get_experiment_by_name(EXPERIMENT) is None:
+            if uri.startswith("sqlite:///"):
+                with sqlite3.connect(uri.removeprefix("sqlite:///")) as database:
+                    database.execute("PRAGMA journal_mode=WAL")  # readers beside four writers
+                made.create_experiment(EXPERIMENT, (project_root() / "mlartifacts").as_uri())
+            else:
+                made.create_experiment(EXPERIMENT)
+    return made
+
+
+def experiment_id() -> str:
+    """The id of the experiment `recitative`."""
+    found = client().get_experiment_by_name(EXPERIMENT)
+    if found is None:
+        raise RuntimeError(f"the experiment {EXPERIMENT} was deleted from {tracking_uri()}")
+    return str(found.experiment_id)

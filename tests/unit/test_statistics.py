@@ -1,0 +1,420 @@
+"""Statistics against scikit-learn, scipy and simulation: what is there is found, what is not, not."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from sklearn.metrics import f1_score
+
+from recitative.errors import UserError
+from recitative.evaluation import statistics
+
+K = 4
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def simulate(generator, songs=250, repeats=4, easier=0.0, run_spread=0.03, difficulty=None):
+    """Decisions of a cell that is right where ability beats a song's difficulty; (true, (R, S)).
+
+    `run_spread` 0.03 makes macro F vary by about 1 point between repeats.
+    """
+    true, hard = difficulty
+    ability = easier + generator.normal(0, run_spread, (repeats, 1))
+    right = ability + hard + generator.normal(0, 0.4, (repeats, songs)) > 0
+    wrong = (true + generator.integers(1, K, size=(repeats, songs))) % K
+    return np.where(right, true, wrong)
+
+
+def songs_of(generator, songs=250):
+    return generator.integers(K, size=songs), generator.normal(0, 1, songs)
+
+
+def mean_f1(true, predicted):
+    return np.mean(
+        [
+            f1_score(true, one, labels=range(K), average="macro", zero_division=0)
+            for one in predicted
+        ]
+    )
+
+
+def test_the_value_is_scikit_learns_mean_over_repeats():
+    songs = songs_of(rng(1), 60)
+    a, b = simulate(rng(2), 60, 3, difficulty=songs), simulate(rng(3), 60, 2, difficulty=songs)
+    found = statistics.bootstrap_interval(songs[0], a, K, rng())
+    assert found.value == pytest.approx(mean_f1(songs[0], a))
+    assert found.low < found.value < found.high
+    assert found.resampled == "songs and repeats"
+    difference = statistics.paired_difference(songs[0], a, b, K, rng(), draws=200)
+    expected = 100 * (mean_f1(songs[0], a) - mean_f1(songs[0], b))
+    assert difference.value == pytest.approx(expected)
+    assert statistics.equivalence(songs[0], a, b, K, rng()).value == pytest.approx(expected)
+
+
+def test_over_songs_only_the_interval_is_scipys():
+    true, hard = songs_of(rng(4), 80)
+    predicted = simulate(rng(5), 80, 1, difficulty=(true, hard))
+    ours = statistics.bootstrap_interval(true, predicted, K, rng(6), draws=4000)
+
+    def macro_f1(index):
+        return mean_f1(true[index], predicted[:, index])
+
+    theirs = stats.bootstrap(
+        (np.arange(80),), macro_f1, n_resamples=300, vectorized=False, method="percentile",
+        rng=rng(7),
+    ).confidence_interval  # fmt: skip
+    assert ours.resampled == "songs"
+    assert ours.low == pytest.approx(theirs.low, abs=0.015)
+    assert ours.high == pytest.approx(theirs.high, abs=0.015)
+
+
+def test_many_draws_in_chunks_are_the_same_statistic(monkeypatch):
+    songs = songs_of(rng(8), 50)
+    predicted = simulate(rng(9), 50, 4, difficulty=songs)
+    whole = statistics.bootstrap_interval(songs[0], predicted, K, rng(), draws=3000)
+    monkeypatch.setattr(statistics, "_CHUNK", 5000)
+    chunked = statistics.bootstrap_interval(songs[0], predicted, K, rng(), draws=3000)
+    assert chunked.value == whole.value
+    assert chunked.low == pytest.approx(whole.low, abs=0.02)
+    assert chunked.high == pytest.approx(whole.high, abs=0.02)
+
+
+def test_repeats_that_vary_widen_the_interval_and_can_be_left_out():
+    songs = songs_of(rng(10), 200)
+    predicted = simulate(rng(11), 200, 4, run_spread=0.5, difficulty=songs)
+    both = statistics.bootstrap_interval(songs[0], predicted, K, rng())
+    only = statistics.bootstrap_interval(songs[0], predicted, K, rng(), resample_repeats=False)
+    assert only.resampled == "songs"
+    assert both.high - both.low > 1.3 * (only.high - only.low)
+
+
+def test_one_repeat_says_so():
+    songs = songs_of(rng(12), 40)
+    one = simulate(rng(13), 40, 1, difficulty=songs)
+    assert statistics.bootstrap_interval(songs[0], one, K, rng()).resampled == "songs"
+    assert statistics.paired_difference(songs[0], one, one, K, rng()).resampled == "songs"
+    assert statistics.equivalence(songs[0], one, one, K, rng()).resampled == "songs"
+
+
+def test_intervals_cover_the_truth():
+    generator = rng(14)
+    truth = np.mean(
+        [
+            mean_f1((s := songs_of(generator))[0], simulate(generator, difficulty=s))
+            for _ in range(60)
+        ]
+    )
+    covered = 0
+    for _ in range(100):
+        songs = songs_of(generator)
+        predicted = simulate(generator, difficulty=songs)
+        found = statistics.bootstrap_interval(songs[0], predicted, K, generator, draws=300)
+        covered += found.low <= truth <= found.high
+    assert covered >= 90  # 95 expected; below 90 by chance in 1.2 %, and the seed is fixed
+
+
+@pytest.mark.parametrize("run_spread", [0.0, 0.05])
+def test_no_difference_is_seldom_found_and_p_is_spread_out(run_spread):
+    generator = rng(15)
+    p_values, missed = [], 0
+    for _ in range(150):
+        songs = songs_of(generator)
+        a, b = (simulate(generator, run_spread=run_spread, difficulty=songs) for _ in "ab")
+        found = statistics.paired_difference(songs[0], a, b, K, generator, draws=300)
+        p_values.append(found.p)
+        missed += found.low > 0 or found.high < 0
+    # at most 5 % and its binomial error
+    allowed = stats.binom.ppf(0.99, 150, 0.05)
+    assert np.sum(np.array(p_values) <= 0.05) <= allowed
+    assert missed <= allowed
+    assert 0.4 < np.mean(p_values) < 0.75  # neither stuck at 1 nor heaped at 0
+
+
+def test_a_permutation_over_songs_alone_mistakes_a_lucky_training_for_a_method():
+    """Why `p` is the larger of two: the planted fault is to report p_songs."""
+    generator = rng(16)
+    songs_alone, both = 0, 0
+    for _ in range(60):
+        songs = songs_of(generator)
+        a, b = (simulate(generator, run_spread=0.12, difficulty=songs) for _ in "ab")
+        found = statistics.paired_difference(songs[0], a, b, K, generator, draws=200)
+        songs_alone += found.p_songs <= 0.05
+        both += found.p <= 0.05
+    assert songs_alone > 15
+    assert both <= 8
+
+
+def test_ten_points_are_found():
+    generator = rng(17)
+    found = 0
+    for _ in range(50):
+        songs = songs_of(generator)
+        a = simulate(generator, easier=0.29, difficulty=songs)  # about 10 points
+        b = simulate(generator, difficulty=songs)
+        result = statistics.paired_difference(songs[0], a, b, K, generator, draws=300)
+        found += result.p <= 0.05 and result.low > 0
+    assert found >= 40
+
+
+def test_one_sided_p_values_take_sides():
+    songs = songs_of(rng(18))
+    a, b = (simulate(rng(19), easier=e, difficulty=songs) for e in (0.4, 0.0))
+
+    def p(first, second, alternative):
+        return statistics.paired_difference(
+            songs[0], first, second, K, rng(), alternative=alternative, draws=400
+        ).p
+
+    assert p(a, b, "greater") < 0.01 < 0.9 < p(a, b, "less")
+    assert p(b, a, "less") < 0.01 < 0.9 < p(b, a, "greater")
+    assert p(a, b, "two-sided") < 0.02
+
+
+def test_swapping_a_and_b_changes_the_sign_only():
+    songs = songs_of(rng(20), 120)
+    a, b = simulate(rng(21), 120, 4, difficulty=songs), simulate(rng(22), 120, 3, difficulty=songs)
+    there = statistics.paired_difference(songs[0], a, b, K, rng(), draws=4000)
+    back = statistics.paired_difference(songs[0], b, a, K, rng(), draws=4000)
+    assert there.value == pytest.approx(-back.value)
+    assert there.p_songs == pytest.approx(back.p_songs)
+    assert there.p_repeats == pytest.approx(back.p_repeats, abs=0.05)
+    assert (there.low, there.high) == pytest.approx((-back.high, -back.low), abs=0.8)
+
+
+def test_identical_cells_are_no_difference():
+    songs = songs_of(rng(23), 100)
+    a = simulate(rng(24), 100, 1, difficulty=songs)
+    same = statistics.paired_difference(songs[0], a, a, K, rng())
+    assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)
+
+
+def test_tiled_repeats_are_the_same_cell():
+    songs = songs_of(rng(25), 60)
+    a, b = simulate(rng(26), 60, 2, difficulty=songs), simulate(rng(27), 60, 4, difficulty=songs)
+    unequal = statistics.paired_difference(songs[0], a, b, K, rng(), draws=500)
+    equal = statistics.paired_difference(songs[0], np.tile(a, (2, 1)), b, K, rng(), draws=500)
+    assert unequal.value == pytest.approx(equal.value)
+
+
+def test_permutation_p_is_that_of_all_exchanges_by_hand():
+    true = np.array([0, 1, 2, 3, 0, 1, 2])
+    a = np.array([[0, 1, 2, 3, 0, 0, 2], [0, 1, 2, 0, 0, 1, 2]])
+    b = np.array([[1, 1, 0, 3, 2, 0, 2], [0, 2, 0, 3, 1, 1, 0]])
+    observed = mean_f1(true, a) - mean_f1(true, b)
+    exchanged = []
+    for mask in range(2**7):
+        swap = np.array([mask >> song & 1 for song in range(7)], dtype=bool)
+        exchanged.append(mean_f1(true, np.where(swap, b, a)) - mean_f1(true, np.where(swap, a, b)))
+    exchanged = np.array(exchanged)
+    greater = np.mean(exchanged >= observed - 1e-9)
+    less = np.mean(exchanged <= observed + 1e-9)
+    for alternative, expected in (
+        ("greater", greater),
+        ("less", less),
+        ("two-sided", min(1, 2 * min(greater, less))),
+    ):
+        found = statistics.paired_difference(true, a, b, K, rng(), alternative=alternative)
+        assert found.p_songs == pytest.approx(expected)
+
+
+@given(st.integers(100, 700), st.sampled_from([0.025, 0.05]), st.integers(0, 10_000))
+@settings(max_examples=60, deadline=None)
+def test_interval_and_p_value_never_contradict(draws, tail, seed):
+    values = np.random.default_rng(seed).normal(1.7, 1, draws)
+    low, high = statistics._interval(values, tail)
+    assert (low > 0) == (statistics._tail(values <= 0) <= tail)
+    assert (high < 0) == (statistics._tail(values >= 0) <= tail)
+
+
+def test_equivalence_in_both_directions():
+    songs = songs_of(rng(28), 1000)
+    a = simulate(rng(29), 1000, run_spread=0, difficulty=songs)
+    like = simulate(rng(30), 1000, run_spread=0, difficulty=songs)
+    better = simulate(rng(31), 1000, run_spread=0, easier=0.3, difficulty=songs)
+    alike = statistics.equivalence(songs[0], a, like, K, rng())
+    assert alike.equivalent
+    assert alike.p <= 0.05
+    for first, second in ((a, better), (better, a)):
+        unlike = statistics.equivalence(songs[0], first, second, K, rng())
+        assert not unlike.equivalent
+        assert unlike.p > 0.9
+        assert statistics.equivalence(songs[0], first, second, K, rng(), margin=25).equivalent
+    few = [slice(None), slice(0, 20)]
+    undecided = statistics.equivalence(songs[0][:20], a[tuple(few)], like[tuple(few)], K, rng())
+    assert not undecided.equivalent  # no evidence of a difference is no evidence of none
+    with pytest.raises(UserError, match="margin 0"):
+        statistics.equivalence(songs[0], a, like, K, rng(), margin=0)
+
+
+def test_holm_by_hand():
+    # sorted .005 .01 .03 .04 times 4 3 2 1 = .02 .03 .06 .04, made monotone: .02 .03 .06 .06
+    found = statistics.holm([0.01, 0.04, 0.03, 0.005])
+    assert found == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert statistics.holm([]).size == 0
+    assert statistics.holm([0.7, 0.9]) == pytest.approx([1, 1])
+    with pytest.raises(UserError, match="p-values"):
+        statistics.holm([0.1, float("nan")])
+
+
+def test_songs_needed():
+    assert statistics.songs_needed(-6, 6, 250, target=3) == 1000  # half the width, four times
+    assert statistics.songs_needed(-2, 10, 250, target=6) == 250
+    assert statistics.songs_needed(-2, 4, 250, target=1) == 2250
+    assert statistics.songs_needed(1, 1, 250, target=1) == 1
+    assert statistics.songs_needed(-6, 6, 250, target=0) is None
+    assert statistics.songs_needed(-6, 6, 250, target=-1) is None
+    with pytest.raises(UserError, match="not an interval"):
+        statistics.songs_needed(2, 1, 250, target=1)
+
+
+def test_majority_baselines_of_the_released_test_sets():
+    """The supports of the released runs, in segments; `protocol.md` gives the baselines."""
+    man, eng = np.array([7198, 2379, 3904, 1647]), np.array([3758, 3693, 3763, 3804])
+    merged = {"arousal": [1, 1, 0, 0], "valence": [1, 0, 0, 1]}
+    for supports, expected in (
+        (man, {"quadrant": 0.161, "arousal": 0.388, "valence": 0.369}),
+        (eng, {"quadrant": 0.101, "arousal": 0.335, "valence": 0.335}),
+    ):
+        quadrants = np.repeat(np.arange(4), supports)
+        found = {"quadrant": statistics.majority_macro_f1(quadrants, 4)}
+        for task, code in merged.items():
+            found[task] = statistics.majority_macro_f1(np.array(code)[quadrants], 2)
+        assert found == pytest.approx(expected, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("true", "predicted", "message"),
+    [
+        ([0, 1], [[0, 1, 2]], "expected"),
+        ([0, 1], [0, 1], "expected"),
+        ([], np.empty((2, 0)), "nothing to evaluate"),
+        ([0, 1], np.empty((0, 2)), "nothing to evaluate"),
+        ([0, 4], [[0, 1]], "true: a code outside 0..3"),
+        ([0, 1], [[0, -1]], "predicted: a code outside"),
+        ([0, 1], [[0, np.nan]], "NaN"),
+    ],
+)
+def test_decisions_that_do_not_fit_are_refused(true, predicted, message):
+    with pytest.raises(UserError, match=message):
+        statistics.bootstrap_interval(true, predicted, K, rng())
+
+
+def test_few_draws_and_no_songs_are_refused():
+    with pytest.raises(UserError, match="10 bootstrap draws"):
+        statistics.bootstrap_interval([0, 1], [[0, 1]], K, rng(), draws=10)
+    for codes in ([], [0, 4], [-1]):
+        with pytest.raises(UserError, match=r"each in 0..3"):
+            statistics.majority_macro_f1(codes, K)
+
+
+def correctness(generator, songs=40, repeats=2, intra=0.0, spread=1.0):
+    hard = generator.normal(0, spread, songs)
+    rows = []
+    for setting in ("intra", "cross", "mix"):
+        for arch in ("scae", "cpc"):
+            for mode in ("feature_extraction", "full"):
+                for repeat in range(repeats):
+                    effect = (intra if setting == "intra" else 0) + generator.normal(0, 0.1)
+                    right = hard + effect + generator.normal(0, 1, songs) > 0
+                    rows += [
+                        (int(ok), setting, arch, mode, f"song{song}", repeat)
+                        for song, ok in enumerate(right)
+                    ]
+    columns = ["correct", "setting", "arch", "transfer_mode", "song", "repeat"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def test_the_mixed_model_finds_the_planted_effect_and_no_other():
+    table = correctness(rng(32), intra=1.0)
+    found = statistics.mixed_model(table)
+    assert found.statements == ()
+    rows = {(row.term, row.level): row for row in found.coefficients}
+    assert set(rows) == {
+        ("setting", "cross"),
+        ("setting", "mix"),
+        ("arch", "cpc"),
+        ("transfer_mode", "full"),
+    }
+    for level in ("cross", "mix"):
+        row = rows["setting", level]
+        mean = table.groupby("setting").correct.mean()
+        # balanced: the fixed effect is the difference of the means, in percentage points
+        assert row.estimate == pytest.approx(100 * (mean[level] - mean["intra"]), abs=0.1)
+        assert row.baseline == "intra"
+        assert row.p < 0.001
+        assert row.low < row.estimate < row.high < 0
+    assert rows["arch", "cpc"].p > 0.05
+    assert rows["transfer_mode", "full"].p > 0.05
+
+
+def test_songs_as_random_effects_sharpen_the_mixed_model():
+    """Ignoring that all cells share the songs would waste most of what pairing gives."""
+    from statsmodels.formula import api
+
+    table = correctness(rng(33), songs=60, repeats=1, spread=3.0)
+    row = next(c for c in statistics.mixed_model(table).coefficients if c.term == "arch")
+    plain = api.ols("correct ~ setting + arch + transfer_mode", table).fit()
+    low, high = 100 * plain.conf_int().loc["arch[T.scae]"]
+    assert row.high - row.low < 0.7 * (high - low)
+
+
+@pytest.mark.parametrize(
+    ("change", "statement", "terms"),
+    [
+        ({"correct": 1}, "every song is decided right", set()),
+        ({"correct": 0}, "every song is decided wrong", set()),
+        ({"arch": "scae"}, "arch is scae throughout: left out", {"setting", "transfer_mode"}),
+        ({"setting": "mix", "arch": "cpc", "transfer_mode": "full"}, "no factor varies", set()),
+        ({"song": "one"}, "there is one song", set()),
+    ],
+)
+def test_a_degenerate_table_gets_a_statement_and_no_nan(change, statement, terms):
+    table = correctness(rng(34), songs=12).assign(**change)
+    table["repeat"] = table.groupby([*statistics.FACTORS, "song"]).cumcount()
+    found = statistics.mixed_model(table)
+    assert any(statement in sentence for sentence in found.statements)
+    assert {row.term for row in found.coefficients} == terms
+    for row in found.coefficients:
+        assert np.isfinite([row.estimate, row.low, row.high, row.p]).all()
+
+
+def test_aliased_factors_separation_and_one_repeat_are_said():
+    table = correctness(rng(35), songs=15)
+    aliased = table[(table.arch == "cpc") == (table.transfer_mode == "full")]
+    found = statistics.mixed_model(aliased)
+    assert "transfer_mode goes hand in hand with setting and arch: left out" in found.statements
+    assert {row.term for row in found.coefficients} == {"setting", "arch"}
+    decided = table.assign(correct=(table.setting == "intra").astype(int))
+    found = statistics.mixed_model(decided)
+    assert found.coefficients == ()
+    assert "no chance is left" in found.statements[0]
+    found = statistics.mixed_model(table[table.repeat == 0])
+    assert "one repeat" in found.statements[0]
+    assert len(found.coefficients) == 4
+
+
+def test_songs_without_any_effect_fall_back_and_say_so():
+    table = correctness(rng(36), songs=30, repeats=1)
+    table["correct"] = rng(37).integers(2, size=len(table))
+    found = statistics.mixed_model(table)
+    assert len(found.coefficients) == 4
+    for row in found.coefficients:
+        assert np.isfinite([row.estimate, row.p]).all()
+        assert row.low < row.estimate < row.high
+
+
+def test_a_table_that_is_none_is_refused():
+    table = correctness(rng(38), songs=5)
+    with pytest.raises(UserError, match="no column song"):
+        statistics.mixed_model(table.drop(columns="song"))
+    with pytest.raises(UserError, match="no decisions"):
+        statistics.mixed_model(table.iloc[:0])
+    with pytest.raises(UserError, match="0 or 1"):
+        statistics.mixed_model(table.assign(correct=0.5))
+    with pytest.raises(UserError, match="song0 stands twice"):
+        statistics.mixed_model(pd.concat([table, table.iloc[:1]]))

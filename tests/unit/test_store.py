@@ -1,0 +1,164 @@
+"""The feature store: what is written is read, and windows are cut where naive slicing cuts them."""
+
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recitative.errors import UserError
+from recitative.features import store as store_module
+from recitative.features.mel import Frames
+from recitative.features.store import FeatureStore, band_statistics, write_store
+
+BANDS = 4
+
+
+def clips(*lengths: int) -> list[tuple[str, Frames]]:
+    rng = np.random.default_rng(len(lengths))
+    return [
+        (f"clip/{i} 声", rng.standard_normal((length, BANDS)).astype(np.float32))
+        for i, length in enumerate(lengths)
+    ]
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    written = clips(5, 31, 1, 400)
+    problems = [{"id": "lost", "path": "lost.wav", "reason": "silent, all of it"}]
+    write_store(tmp_path / "role", iter(written), problems)
+    store = FeatureStore.open(tmp_path / "role")
+    assert store.clip_ids == tuple(clip_id for clip_id, _ in written)
+    assert (store.n_mels, store.frames.shape, store.frames.dtype) == (4, (437, 4), np.float32)
+    for clip_id, frames in written:
+        np.testing.assert_array_equal(store.frames_of(clip_id), frames)
+    assert (tmp_path / "role" / "problems.csv").read_text() == (
+        'id,path,reason\nlost,lost.wav,"silent, all of it"\n'
+    )
+    # A plain .npy, that anything reads.
+    expected = np.concatenate([frames for _, frames in written])
+    np.testing.assert_array_equal(np.load(tmp_path / "role" / "frames.npy"), expected)
+
+
+def test_the_frames_are_mapped_and_read_only(tmp_path: Path) -> None:
+    write_store(tmp_path / "role", clips(40))
+    store = FeatureStore.open(tmp_path / "role")
+    assert isinstance(store.frames.base, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        store.frames_of(store.clip_ids[0])[0] = 0
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(12, 24), (30, 61)])
+def test_segments_of_a_clip_at_16_khz(tmp_path: Path, seconds: int, expected: int) -> None:
+    frames = 1 + seconds * 16000 // 512
+    write_store(tmp_path / "role", clips(frames))
+    store = FeatureStore.open(tmp_path / "role")
+    segments = store.segments(store.clip_ids)
+    assert len(segments) == expected
+    assert np.all(np.diff(segments.start) == 15)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_windows_equal_naive_slicing(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    lengths = data.draw(st.lists(st.integers(1, 40), min_size=1, max_size=5))
+    span = data.draw(st.integers(1, 20))
+    hop = data.draw(st.integers(1, 20))
+    written = dict(clips(*lengths))
+    folder = tmp_path_factory.mktemp("store") / "role"
+    write_store(folder, written.items())
+    store = FeatureStore.open(folder)
+    ids = data.draw(st.permutations(store.clip_ids))[: data.draw(st.integers(0, len(lengths)))]
+    naive = [
+        (index, written[clip_id][start : start + span].T)
+        for index, clip_id in enumerate(ids)
+        for start in range(0, len(written[clip_id]) - span + 1, hop)
+    ]
+    anchors = store.anchors(ids, span, hop)
+    assert anchors.clip.tolist() == [index for index, _ in naive]
+    if naive:
+        batch = store.gather(anchors.start, span)
+        assert batch.dtype == np.float32
+        np.testing.assert_array_equal(batch, np.stack([window for _, window in naive]))
+        batch[:] = 0  # a copy: the store is not touched
+        np.testing.assert_array_equal(store.frames_of(ids[0]), written[ids[0]])
+
+
+def test_band_statistics_equal_numpys(tmp_path: Path) -> None:
+    written = clips(5, 300, 20)
+    write_store(tmp_path / "role", written)
+    store = FeatureStore.open(tmp_path / "role")
+    ids = store.clip_ids[:2]
+    pooled = np.concatenate([frames for _, frames in written[:2]]).astype(np.float64)
+    mean, std = band_statistics(store, ids)
+    np.testing.assert_allclose(mean, pooled.mean(0), atol=1e-12)
+    np.testing.assert_allclose(std, pooled.std(0), rtol=1e-12)
+    with pytest.raises(UserError, match="no frames"):
+        band_statistics(store, [])
+
+
+def test_clear_errors(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no feature store.*recitative featurize"):
+        FeatureStore.open(tmp_path / "role")
+    with pytest.raises(UserError, match="no clip is left"):
+        write_store(tmp_path / "role", [])
+    with pytest.raises(UserError, match="comes twice"):
+        write_store(tmp_path / "role", clips(3) + clips(4))
+    assert list(tmp_path.iterdir()) == []
+    write_store(tmp_path / "role", clips(40))
+    with pytest.raises(UserError, match="no features of clip 'stranger'"):
+        FeatureStore.open(tmp_path / "role").segments(["stranger"])
+    (tmp_path / "role" / "clips.csv").write_text("id,start,frames\na,0,39\n")
+    with pytest.raises(UserError, match="counts 39 frames"):
+        FeatureStore.open(tmp_path / "role")
+    content = (tmp_path / "role" / "frames.npy").read_bytes()
+    (tmp_path / "role" / "frames.npy").write_bytes(content[:-8])
+    with pytest.raises(UserError, match="recitative featurize"):
+        FeatureStore.open(tmp_path / "role")
+
+
+def test_a_failure_leaves_the_old_store(tmp_path: Path) -> None:
+    folder = tmp_path / "role"
+    write_store(folder, clips(40))
+
+    def interrupted() -> Iterator[tuple[str, Frames]]:
+        yield from clips(10)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_store(folder, interrupted())
+    assert [path.name for path in tmp_path.iterdir()] == ["role"]
+    assert len(FeatureStore.open(folder).frames) == 40
+
+
+def test_a_full_disk_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class FullDisk:
+        """An open file that takes the header, then no more."""
+
+        def __init__(self, file: Any) -> None:
+            self.file = file
+
+        def __enter__(self) -> "FullDisk":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.file.close()
+
+        def write(self, content: Any) -> int:
+            if len(content) != 128:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return int(self.file.write(content))
+
+    def open_on_full_disk(path: Path, mode: str = "r", **options: Any) -> Any:
+        file = open(path, mode, **options)  # noqa: SIM115
+        return FullDisk(file) if path.name == "frames.npy" else file
+
+    monkeypatch.setattr(store_module.Path, "open", open_on_full_disk)
+    with pytest.raises(UserError, match="role: the disk is full; free some space"):
+        write_store(tmp_path / "role", clips(100, 100))
+    assert list(tmp_path.iterdir()) == []
