@@ -20,7 +20,7 @@ from recitative.corpora.demo.artists import write_music
 from recitative.files import read_csv
 
 SMALL = DemoConfig(
-    speech_minutes=0.5, speakers=6, music_clips=40, artists=15, clip_seconds=2, raters=5
+    speech_minutes=0.5, speakers=6, music_clips=24, artists=15, clip_seconds=1.5, raters=5
 )
 ADAPTERS = {
     "librispeech": ("LibriSpeech", "eng"),
@@ -144,7 +144,7 @@ def test_the_music_is_read_by_its_adapter(corpus, name):
     clips = _clips(corpus, name)
     assert len(clips) == SMALL.music_clips
     assert len({clip.group for clip in clips}) == SMALL.artists
-    shares = [10, 10, 10, 10] if name == "emotion_4q" else [19, 6, 10, 5]
+    shares = [6, 6, 6, 6] if name == "emotion_4q" else [11, 4, 6, 3]
     counts = Counter(clip.quadrant for clip in clips)
     assert [counts[quadrant] for quadrant in ("Q1", "Q2", "Q3", "Q4")] == shares
     raters = Counter(rating.rater for clip in clips for rating in clip.ratings)

@@ -29,6 +29,7 @@ from recitative.errors import UserError
 
 ALL = BalanceConfig(speech_hours=None, music_hours=None)
 FOLDS = SplitConfig(scheme="grouped_folds")
+RNG = np.random.default_rng
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,19 @@ def test_the_order_of_the_index_changes_nothing(order, scheme):
     assert make_splits(index, split, balance_to, 7) == make_splits(shuffled, split, balance_to, 7)
 
 
+@pytest.mark.parametrize("split", [SplitConfig(), SplitConfig(group_by="clip"), FOLDS])
+def test_the_order_of_a_role_changes_nothing(split):
+    clips = music(120, 40)
+    rows = split_role("music-eng", clips, split, 0)
+    assert rows == split_role("music-eng", clips[::-1], split, 0)
+    if split is FOLDS:
+        one, other = (
+            parts_for_fold("music-eng", rows[::step], clips[::step], 1, split, 0)
+            for step in (1, -1)
+        )
+        assert one == other
+
+
 def test_seeds_differ_and_a_role_does_not_shift_another():
     index = corpora()
     one, _ = make_splits(index, SplitConfig(), ALL, 1)
@@ -235,12 +249,29 @@ def test_a_draw_is_refused_only_where_there_is_none(held):
     sizes = range(1, len(held))
     possible = any(fine(s) for n in sizes for s in itertools.combinations(range(len(held)), n))
     try:
-        drawn, rest = draw("music-eng", units, 0.3, np.random.default_rng(0), leave=2)
+        drawn, rest = draw("music-eng", units, 0.3, RNG(0), leave=2)
     except UserError:
         assert not possible
     else:
         assert fine([int(unit.ids[0]) for unit in drawn])
         assert len(drawn) + len(rest) == len(units)
+
+
+def test_a_draw_leaves_enough_for_the_parts_that_follow():
+    drawn, rest = draw("music-eng", [unit_of(i, {0}) for i in range(4)], 0.9, RNG(0), leave=2)
+    assert (len(drawn), len(rest)) == (2, 2)
+
+
+def test_groups_that_mix_the_classes_too_much_are_refused():
+    """Every quadrant has three artists of four, and yet no three parts can hold every quadrant."""
+    clips = [
+        FakeClip(f"{artist}{lacks}", 30, artist, quadrant, f"{artist}{lacks}")
+        for artist, lacking in zip("abcd", reversed(QUADRANTS), strict=True)
+        for lacks, quadrant in enumerate(QUADRANTS)
+        if quadrant != lacking
+    ]
+    with pytest.raises(UserError, match=r"index/music-eng.csv: its groups mix the classes"):
+        split_role("music-eng", clips, SplitConfig(), 0)
 
 
 def test_a_class_with_too_few_groups_is_refused():
@@ -316,7 +347,7 @@ def test_hours_that_are_not_there_are_said():
 
 
 def test_the_shortest_choice_is_one_clip():
-    assert len(choose_seconds(speech(5, 5), 0.1, np.random.default_rng(0))) == 1
+    assert len(choose_seconds(speech(5, 5), 0.1, RNG(0))) == 1
 
 
 @pytest.mark.parametrize("hours", [None, 0.4])
@@ -336,6 +367,16 @@ def test_the_mix_is_half_and_half_and_keeps_every_part(hours):
     if hours is not None:
         total = sum(seconds[row.id] for row in mix)
         assert total / 3600 == pytest.approx(hours, rel=0.01)
+
+
+def test_a_mix_that_falls_short_is_said():
+    hours = BalanceConfig(speech_hours=1, music_hours=None)
+    index = corpora(**{"speech-man": speech(60, 12, 5, "man")})
+    _, notes = make_splits(index, SplitConfig(), hours, 0)
+    assert [note for note in notes if note.startswith("speech-mix: 1 h asked, 0.")]
+    long = [FakeClip(f"long/{i}", 900, str(i), None, str(i)) for i in range(9)]
+    _, notes = make_splits(corpora(**{"speech-man": long}), SplitConfig(), hours, 0)
+    assert [note for note in notes if "of its duration is English" in note]
 
 
 def test_speech_is_split_by_its_seconds():

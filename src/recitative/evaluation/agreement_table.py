@@ -144,5 +144,8 @@ def _legend(rows: Sequence[Row], groups: Sequence[str]) -> Iterator[str]:
         where = f"{row['emotion']}, {row['language']}"
         if row["note"]:
             yield f"{where}: {row['note']}"
-        elif row["unpaired"]:
-            yield f"{where}: {row['unpaired']} ratings stand alone on their unit and are in no pair"
+        if row["unpaired"]:
+            yield (
+                f"{where}: {row['unpaired']} of {row['ratings']} ratings stand alone on their unit "
+                "and are in no pair"
+            )

@@ -94,12 +94,8 @@ def task_classes(ratings: Ratings, task: Task, midpoint: float = 0.0) -> Classes
     Raises:
         UserError: the ratings have no arousal or no valence.
     """
-    for name in ("arousal", "valence"):
-        if name not in ratings.values:
-            raise UserError(f"the ratings have no {name!r}; they have: {', '.join(ratings.values)}")
-    arousal, valence = (
-        sign_codes(ratings.values[name], midpoint) for name in ("arousal", "valence")
-    )
+    values = {name: _value(ratings, name) for name in ("arousal", "valence")}
+    arousal, valence = (sign_codes(value, midpoint) for value in values.values())
     # Q1 A+V+, Q2 A+V-, Q3 A-V-, Q4 A-V+.
     quadrant = np.where(arousal == 1, np.where(valence == 1, 0, 1), np.where(valence == 1, 3, 2))
     quadrant = np.where((arousal < 0) | (valence < 0), -1, quadrant)

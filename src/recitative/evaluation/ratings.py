@@ -228,27 +228,28 @@ def read_music_ratings(path: Path) -> Ratings:
 
 def _read_table(path: Path) -> pd.DataFrame:
     try:
-        table = pd.read_csv(
+        # Without pandas's own header, which would mend a doubled name and cut a row that is too long.
+        cells = pd.read_csv(
             path,
+            header=None,
             dtype=str,
             keep_default_na=False,
             skipinitialspace=True,
             encoding="utf-8-sig",
-            index_col=False,
-            on_bad_lines="error",
-        )
+        ).fillna("")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; give the table of ratings") from None
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{path}: cannot be read as a CSV table: {reason}") from None
-    table = table.fillna("").rename(columns=str.strip)
-    twice = table.columns[table.columns.duplicated()].tolist()
-    if twice:
-        raise UserError(f"{path}: two columns are named {twice[0]!r}; rename one")
+    columns = [str(name).strip() for name in cells.iloc[0]]
+    for name in columns:
+        if columns.count(name) > 1:
+            raise UserError(f"{path}: two columns are named {name!r}; rename one")
+    table = cells.iloc[1:].reset_index(drop=True)
     if table.empty:
         raise UserError(f"{path}: has a header and no ratings")
-    return pd.DataFrame({column: table[column].str.strip() for column in table.columns})
+    return pd.DataFrame({name: table[place].str.strip() for place, name in enumerate(columns)})
 
 
 def _require(path: Path, table: pd.DataFrame, option: str, columns: Sequence[str]) -> None:

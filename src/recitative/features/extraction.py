@@ -187,9 +187,13 @@ def _results(
     )
     with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
         results = joblib.Parallel(n_jobs=workers, return_as="generator")(tasks)
+    bar = tqdm(desc=folder.name, total=len(clips), unit="clip", disable=None)
     try:
-        yield from tqdm(results, folder.name, len(clips), unit="clip", disable=None)
+        for result in results:
+            bar.update()
+            yield result
     finally:
+        bar.close()
         with warnings.catch_warnings():  # joblib's of unused results would hide the real error
             warnings.simplefilter("ignore")
             results.close()

@@ -245,7 +245,7 @@ def _train_fold(
     for part, rows in (("validation", parts.validation), ("test", parts.test)):
         predicted = predict_segments(model, segments, rows, compute, codes)
         table = segments.predictions(rows, predicted.astype(np.float64).round(6))
-        tables[part] = label(table, params.pretrain.arch, name, repeat.repeat)
+        tables[part] = label(table, params.pretrain.arch, name, repeat.repeat, fold)
     save_weights(path.with_suffix(".safetensors"), model)
     with atomic_path(path.with_suffix(".csv")) as temporary:
         tables["test"].to_csv(temporary, index=False)
@@ -254,15 +254,10 @@ def _train_fold(
     own.unlink(missing_ok=True)
 
 
-def label(table: pd.DataFrame, arch: str, mode: str, repeat: int) -> pd.DataFrame:
-    """Put in front of predictions whose they are."""
-    return pd.concat(
-        [
-            pd.DataFrame({"arch": arch, "transfer_mode": mode, "repeat": repeat}, table.index),
-            table,
-        ],
-        axis=1,
-    )
+def label(table: pd.DataFrame, arch: str, mode: str, repeat: int, fold: int) -> pd.DataFrame:
+    """Put in front of predictions whose they are, and behind them of which fold's model."""
+    whose = pd.DataFrame({"arch": arch, "transfer_mode": mode, "repeat": repeat}, table.index)
+    return pd.concat([whose, table.assign(fold=fold)], axis=1)
 
 
 def load_encoder(pretrained: Path, model: torch.nn.Module) -> None:

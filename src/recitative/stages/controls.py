@@ -96,8 +96,9 @@ def _baseline(
         for fold, parts in enumerate(folds):
             seed = derive_seed(params.seed, "controls", music, name, repeat, fold)
             predicted = predict_baseline(name, segments, parts, seed).astype(np.float64)
-            tables.append(segments.predictions(parts.test, predicted))
-        table = label(pd.concat(tables, ignore_index=True), params.pretrain.arch, name, repeat)
+            table = segments.predictions(parts.test, predicted)
+            tables.append(label(table, params.pretrain.arch, name, repeat, fold))
+        table = pd.concat(tables, ignore_index=True)
         tracked.log_metrics({f"test_{key}": value for key, value in scores(table).items()})
         log_confusions(tracked, table)
     return Baseline(name, repeat, tracked.id, table)

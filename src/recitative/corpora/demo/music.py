@@ -128,6 +128,19 @@ def play(
         rng: The piece's stream.
     """
     cues = draw_cues(arousal, valence, style, SPREAD[language], rng)
+    notes, beats = compose(language, cues, style, seconds, rng)
+    drive = 0.6 * 10**cues.loudness
+    return render(notes, beats, seconds, cues.brightness, drive, rng)
+
+
+def compose(
+    language: Language, cues: Cues, style: Style, seconds: float, rng: np.random.Generator
+) -> tuple[list[Note], list[Beat]]:
+    """Write a melody over a bass and chords, and its percussion.
+
+    Without roughness every pitch is a step of the piece's scale: seven to the octave for `eng`,
+    five for `man`.
+    """
     scale: tuple[int, ...]
     if language == "eng":
         scale = _MAJOR if cues.bright_mode else _MINOR
@@ -167,8 +180,7 @@ def play(
                 )
             )
         beats += _drum(index, onset, beat, cues, style, rng)
-    drive = 0.6 * 10**cues.loudness
-    return render(notes, beats, seconds, cues.brightness, drive, rng)
+    return notes, beats
 
 
 def _share(value: float) -> float:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import soxr
 from numpy.typing import NDArray
-from scipy.signal import oaconvolve
 
 from recitative.corpora.base import Language
 from recitative.corpora.demo.sentences import Sentence, draw_sentence
@@ -149,7 +148,9 @@ def _place_in_room(
     answer = rng.normal(size=time.size) * np.exp(-6.9 * time / speaker.room_seconds)
     answer *= speaker.room_level / np.linalg.norm(answer)
     answer[:2] = (1.0, speaker.tilt)
-    heard = oaconvolve(samples, answer)[: len(samples)]
+    size = 1 << (len(samples) + len(answer) - 1).bit_length()
+    spectrum = np.fft.rfft(samples, size) * np.fft.rfft(answer, size)
+    heard = np.fft.irfft(spectrum, size)[: len(samples)]
     heard *= speaker.peak / np.abs(heard).max()
     heard += rng.normal(size=len(heard)) * 10 ** (speaker.noise_db / 20)
     return heard.astype(np.float32)
