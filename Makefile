@@ -9,7 +9,7 @@ export DO_NOT_TRACK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format setup report clean
+.PHONY: help setup demo use-data use-demo test lint format
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -29,6 +29,13 @@ demo: setup ## the whole loop on the embedded corpus: data, training, registry, 
 	@test -d .dvc || { git rev-parse --git-dir >/dev/null 2>&1 || git init --quiet; dvc init --quiet; }
 	@dvc repro
 	@recitative summary
+
+use-data: setup ## your own corpora as data/: make use-data DATA=PATH
+	@test -n "$(DATA)" || { echo "error: name the folder: make use-data DATA=PATH"; exit 1; }
+	@recitative use-data "$(DATA)"
+
+use-demo: setup ## the embedded corpus as data/ again
+	@recitative use-demo
 
 test: setup ## the tests
 	@python -m pytest -n auto --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=85

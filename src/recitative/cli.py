@@ -107,5 +107,173 @@ def evaluate() -> None:
     """Score and compare: build/evaluate/."""
 
 
+@_stage("register")
+def register() -> None:
+    """Register the best model of each music language, and promote it if it may: build/registry/."""
+
+
+@_stage("report")
+def report() -> None:
+    """Write the report: build/report/index.html."""
+
+
+@cli.command("params")
+@PARAMS
+def show_params(params_file: Path) -> None:
+    """Print every value in force and where it comes from."""
+    from recitative.params import flatten, load_with_origins
+
+    params, origins = load_with_origins(params_file)
+    values = flatten(params.model_dump(mode="json"))
+    width = max(map(len, values))
+    for name, value in values.items():
+        click.echo(f"{name:{width}}  {value!s:24}  {origins.get(name, 'default')}")
+
+
+@cli.group()
+def audit() -> None:
+    """Check the data, or that no split leaks."""
+
+
+@audit.command("data")
+@PARAMS
+def audit_data(params_file: Path) -> None:
+    """Print what each role has: hours, groups, classes, and every file with a problem."""
+    from recitative.params import load_params
+    from recitative.stages.audit import data
+
+    data(load_params(params_file))
+
+
+@audit.command("splits")
+def audit_splits() -> None:
+    """Exit 1 if a clip, a group or the same audio stands in two parts of a split."""
+    from recitative.stages.audit import splits
+
+    if splits():
+        sys.exit(1)
+
+
+@cli.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--model", help="models:/mer-eng@champion, models:/mer-man/3, or a folder.")
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path), help="Write the answer there."
+)
+@click.option("--plot", "plot_file", type=click.Path(path_type=Path), help="Draw it there (.png).")
+def predict(
+    files: tuple[Path, ...], model: str | None, json_file: Path | None, plot_file: Path | None
+) -> None:
+    """Hear FILES (wav, flac, mp3, ogg; at least 1 s): emotion over time and for the whole."""
+    from recitative.stages.listen import run
+
+    if not run(files, model, json_file, plot_file):
+        sys.exit(1)
+
+
+@cli.command()
+@PARAMS
+def summary(params_file: Path) -> None:
+    """Print the results table, the promoted models and where the report is."""
+    from recitative.params import load_params
+    from recitative.stages.report import summary as print_summary
+
+    print_summary(load_params(params_file))
+
+
+@cli.command("use-data")
+@click.argument("folder", type=click.Path(path_type=Path))
+@PARAMS
+def use_data(folder: Path, params_file: Path) -> None:
+    """Make FOLDER's corpora this project's data/, versioned with DVC, without touching FOLDER."""
+    from recitative.params import load_params
+    from recitative.stages.own_data import use
+
+    use(load_params(params_file), folder)
+
+
+@cli.command("use-demo")
+def use_demo() -> None:
+    """Make the embedded corpus this project's data/ again."""
+    from recitative.stages.own_data import use_demo as back
+
+    back()
+
+
+@cli.command()
+@click.argument("ratings", required=False, type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--rater", help="Column, or columns with commas, that name the rater.")
+@click.option("--unit", help="Column that names what was rated.")
+@click.option("--values", help="Columns of answers, with commas.")
+@click.option("--wide", multiple=True, help="A wide table: pattern of the raters' columns.")
+@click.option("--filter", "filters", multiple=True, help="For example 'understanding>=3'.")
+@click.option("--by", help="Column that splits the raters into groups.")
+@click.option("--scale", help="Lowest and highest answer there is, for example 1,5.")
+@click.option(
+    "--level",
+    type=click.Choice(["nominal", "ordinal", "interval", "ratio"]),
+    default="ordinal",
+    show_default=True,
+)
+@click.option("--recipe", help="Reproduce a study: ismir2020.")
+@click.option("--draws", default=1000, show_default=True, help="Bootstrap resamples; 0 for none.")
+@click.option("--seed", default=2021, show_default=True)
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the rows there.")
+@click.option("--plots", type=click.Path(path_type=Path), help="Draw into this folder.")
+@PARAMS
+def agreement(
+    ratings: Path | None,
+    rater: str | None,
+    unit: str | None,
+    values: str | None,
+    wide: tuple[str, ...],
+    filters: tuple[str, ...],
+    by: str | None,
+    scale: str | None,
+    level: Any,
+    recipe: str | None,
+    draws: int,
+    seed: int,
+    json_file: Path | None,
+    plots: Path | None,
+    params_file: Path,
+) -> None:
+    """How far do listeners agree? Of a table RATINGS, or (stage) of the music sets' raters."""
+    from recitative.stages import agreement as stage
+
+    if ratings is None:
+        from recitative.params import load_params
+
+        stage.run(load_params(params_file))
+    elif recipe:
+        stage.recipe(recipe, ratings, seed, draws, json_file)
+    else:
+        columns = {
+            "rater": _commas(rater),
+            "unit": unit,
+            "values": _commas(values),
+            "wide": wide,
+            "filters": filters,
+            "by": by,
+            "scale": _scale(scale),
+            "level": level,
+        }
+        stage.answer(stage.Question(ratings, **columns), seed, draws, json_file, plots)
+
+
+def _commas(text: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",")) if text else ()
+
+
+def _scale(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise UserError(f"--scale {text}: two numbers with a comma, for example 1,5") from error
+    return low, high
+
+
 if __name__ == "__main__":
     main()

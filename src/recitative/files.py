@@ -1,6 +1,7 @@
 """Whole or not at all: every output is written to a temporary name beside it and renamed."""
 
 import csv
+import errno
 import json
 import os
 import shutil
@@ -20,13 +21,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
-    except OSError as error:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if error.errno == 28:  # ENOSPC
+        if _disk_is_full(error):
             raise UserError(f"{path}: the disk is full; free some space and run again") from error
-        raise
-    except BaseException:
-        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -41,14 +39,18 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         yield temporary
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(temporary, folder)
-    except OSError as error:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        if error.errno == 28:  # ENOSPC
+        if _disk_is_full(error):
             raise UserError(f"{folder}: the disk is full; free some space and run again") from error
         raise
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+
+
+def _disk_is_full(error: BaseException) -> bool:
+    """Whether the system said so; safetensors passes its words on, in an error type of its own."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return True
+    return os.strerror(errno.ENOSPC) in str(error)
 
 
 def write_json(path: Path, content: Any) -> None:

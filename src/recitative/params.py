@@ -16,7 +16,7 @@ from recitative.corpora.base import SOURCE_ROLES, DatasetConfig, parse_dataset_c
 from recitative.corpora.demo import DemoConfig
 from recitative.corpora.splits import SplitConfig
 from recitative.errors import UserError
-from recitative.evaluation import EvaluateConfig
+from recitative.evaluation import AgreementConfig, EvaluateConfig
 from recitative.features.mel import FeatureConfig
 from recitative.learning.compute import ComputeConfig
 from recitative.learning.controls import ControlsConfig
@@ -50,6 +50,7 @@ class Params(Section):
     pretrain: PretrainConfig
     transfer: TransferConfig
     controls: ControlsConfig
+    agreement: AgreementConfig
     evaluate: EvaluateConfig
     registry: RegistryConfig
     report: ReportConfig
@@ -73,16 +74,19 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _experiment(values: dict[str, Any]) -> str:
+def _experiment(params: Params) -> str:
     """The paper's numbering, where the amounts are the paper's."""
-    if values["size"] == "demo":
+    if params.size == "demo":
         return "demo"
-    hours = values["balance"]["speech_hours"], values["balance"]["music_hours"]
-    return {(3, 3): "1", (30, 3): "2"}.get(hours, f"{hours[0]:g}h-speech-{hours[1]:g}h-music")
+    hours = params.balance.speech_hours, params.balance.music_hours
+    speech, music = ("all" if h is None else f"{h:g}h" for h in hours)
+    return {(3, 3): "1", (30, 3): "2"}.get(hours, f"{speech}-speech-{music}-music")
 
 
 def resolve(values: dict[str, Any], source: str) -> Origins:
     """Fill in every `auto` of `values`, in place; say where each value comes from, by dotted name.
+
+    `experiment`, `compute.device` and `compute.precision` have an `auto` of their own.
 
     Raises:
         UserError: a switch has an unknown value, or nothing decides an `auto`.
@@ -109,8 +113,6 @@ def resolve(values: dict[str, Any], source: str) -> Origins:
             holder[leaf], origins[name] = by_size[name], f"size: {values['size']}"
         else:
             raise UserError(f"{source}: {name}: nothing decides 'auto' here; write a value")
-    if values.get("experiment", AUTO) == AUTO:
-        values["experiment"], origins["experiment"] = _experiment(values), "balance"
     return origins
 
 
@@ -131,8 +133,11 @@ def load_with_origins(path: Path) -> tuple[Params, Origins]:
         raise UserError(f"{path}: no such file; run in the project's own folder") from error
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: no parameters in it; take the project's own params.yaml")
     origins = resolve(values, path.name)
     datasets = values.get("datasets", {})
+    for name, section in (("datasets", datasets), *datasets.items()) 
     unknown = [role for role in datasets if role not in SOURCE_ROLES]
     if unknown:
         raise UserError(

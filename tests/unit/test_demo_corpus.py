@@ -17,10 +17,16 @@ from sklearn.svm import SVC
 from recitative.corpora.base import Clip, datasets
 from recitative.corpora.demo import DemoConfig, make_demo_corpus
 from recitative.corpora.demo.artists import write_music
+from recitative.corpora.demo.speech import VARIANTS
 from recitative.files import read_csv
 
-SMALL = DemoConfig(
-    speech_minutes=0.5, speakers=6, music_clips=24, artists=15, clip_seconds=1.5, raters=5
+SMALL = DemoConfig(  # every voice reads once, in either language
+    speech_minutes=0.5,
+    speakers=len(VARIANTS),
+    music_clips=24,
+    artists=15,
+    clip_seconds=1.5,
+    raters=5,
 )
 ADAPTERS = {
     "librispeech": ("LibriSpeech", "eng"),

@@ -5,6 +5,13 @@ from pydantic import Field
 from recitative.config import Section
 
 
+class AgreementConfig(Section):
+    """Parameters of the agreement between listeners."""
+
+    draws: int = Field(default=1000, ge=0)  # bootstrap resamples of each interval
+    midpoint: float = 0.0  # of the raters' scale: what separates positive from negative
+
+
 class EvaluateConfig(Section):
     """Parameters of the statistics."""
 

@@ -70,9 +70,10 @@ def krippendorff_alpha(
         values, counts = counted
         unit, code = np.nonzero(counts)
         return _alpha(_cells(unit, code, counts[unit, code], values, level, value_domain), level)
-    given = ~np.isnan(table)
-    unit = np.broadcast_to(np.arange(table.shape[1]), table.shape)[given]
-    return _alpha(_group(unit, table[given], level, value_domain).cells, level)
+    by_unit = np.ascontiguousarray(table.T)  # so that a unit's ratings are counted side by side
+    given = ~np.isnan(by_unit)
+    unit = np.repeat(np.arange(len(by_unit)), np.count_nonzero(given, axis=1))
+    return _alpha(_group(unit, by_unit[given], level, value_domain).cells, level)
 
 
 def alpha_from_long(
@@ -145,7 +146,7 @@ def bootstrap_alphas(
         return np.full(draws, np.nan)
     rater_code = np.unique(ratings.rater[grouped.kept], return_inverse=True)[1]
     shape = (int(rater_code.max()) + 1, len(cells.count))
-    incidence = sparse.csr_array((np.ones(len(rater_code)), (rater_code, grouped.cell)), shape)
+    incidence = sparse.csr_array((np.ones(len(rater_code)), (rater_code, grouped.cell())), shape)
     sizes = [min(_CHUNK, draws - start) for start in range(0, draws, _CHUNK)]
     chunks = Parallel(n_jobs=jobs, prefer="threads")(
         delayed(_resample)(cells, incidence, level, resampled, size, stream)
@@ -218,7 +219,8 @@ def pairwise_agreement(
     coordinate = _coordinates(cells, marginal, level)[0]
     expected = _expected(cells, marginal, level)[0]
     row = rows[~_missing(np.asarray(value))][grouped.kept]
-    column = cells.unit[grouped.cell]
+    cell = grouped.cell()
+    column = cells.unit[cell]
     shape = (len(names), len(cells.start))
 
     def product(left: Floats, right: Floats) -> Floats:
@@ -228,7 +230,7 @@ def pairwise_agreement(
 
     ones = np.ones(len(row))
     shared = product(ones, ones)
-    code = cells.value[grouped.cell]
+    code = cells.value[cell]
     if level in ("nominal", "ratio"):
         # Values few or sparse: pair value by value.
         total = np.zeros_like(shared)
@@ -269,8 +271,7 @@ class _Cells:
     value: Ints  # (C,) index of the cell's value, 0 to V - 1
     count: Floats  # (C,) ratings in the cell
     start: Ints  # (U,) first cell of each unit
-    by_value: Ints  # (C,) the cells in order of value
-    value_start: Ints  # (V,) first of each value in that order
+    to_value: sparse.csr_array  # (C, V) 1 where a cell has a value: sums cells by value
     coordinate: Floats  # (V,) the value itself; at the interval level scaled to [0, 1]
 
 
@@ -280,7 +281,12 @@ class _Grouped:
 
     cells: _Cells
     kept: npt.NDArray[np.bool_]  # (N,) whether the rating shares its unit with another
-    cell: Ints  # (kept N,) each kept rating's cell
+    key: Ints  # (kept N,) each kept rating's unit and value as one number
+    cell_key: Ints  # (C,) the same of each cell, rising
+
+    def cell(self) -> Ints:
+        """(kept N,) each kept rating's cell."""
+        return np.searchsorted(self.cell_key, self.key)
 
 
 def _missing(value: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
@@ -377,15 +383,19 @@ def _cells(
     kept = np.bincount(unit, count)[unit] > 1 if len(unit) else np.zeros(0, dtype=np.bool_)
     unit, code, count = unit[kept], code[kept], count[kept]
     start = np.flatnonzero(np.diff(unit, prepend=-1))
-    used, value = np.unique(rank[code], return_inverse=True)
-    by_value = np.argsort(value, kind="stable")
+    ranked = rank[code]
+    used = np.flatnonzero(np.bincount(ranked, minlength=len(coordinate)))
+    position = np.zeros(len(coordinate), dtype=np.int64)
+    position[used] = np.arange(len(used))
+    value = position[ranked]
     return _Cells(
         unit=np.repeat(np.arange(len(start)), np.diff(start, append=len(unit))),
         value=value,
         count=count.astype(np.float64),
         start=start,
-        by_value=by_value,
-        value_start=np.flatnonzero(np.diff(value[by_value], prepend=-1)),
+        to_value=sparse.csr_array(
+            (np.ones(len(value)), value, np.arange(len(value) + 1)), (len(value), len(used))
+        ),
         coordinate=coordinate[used],
     )
 
@@ -401,15 +411,13 @@ def _group(
     span = int(key.max(initial=-1)) + 1
     if span <= 4 * len(key) + 1000:  # dense enough to count in place instead of sorting
         tally = np.bincount(key, minlength=span)
-        present = np.flatnonzero(tally)
-        count = tally[present]
-        position = np.zeros(span, dtype=np.int64)
-        position[present] = np.arange(len(present))
-        cell = position[key]
+        cell_key = np.flatnonzero(tally)
+        count = tally[cell_key]
     else:
-        present, cell, count = np.unique(key, return_inverse=True, return_counts=True)
-    cell_unit, code = np.divmod(present, stride)
-    return _Grouped(_cells(cell_unit, code, count, values, level, domain), kept, cell)
+        cell_key, count = np.unique(key, return_counts=True)
+    cell_unit, code = np.divmod(cell_key, stride)
+    cells = _cells(cell_unit, code, count, values, level, domain)
+    return _Grouped(cells, kept, key, cell_key)
 
 
 def _by_unit(cells: _Cells, amount: Floats) -> Floats:
@@ -469,7 +477,7 @@ def _alphas(cells: _Cells, count: Floats, own: Floats, copies: Floats, level: Le
     # A unit weighs as many as it has ratings: m_u times the mean disagreement of its pairs.
     weight = copies * size / np.where(paired, pairs, 1.0)
     held = count * copies[:, cells.unit]
-    marginal = np.add.reduceat(held[:, cells.by_value], cells.value_start, axis=1)
+    marginal = held @ cells.to_value
     total = marginal.sum(axis=1)
     varied = np.count_nonzero(marginal, axis=1) > 1
     if level == "ratio":

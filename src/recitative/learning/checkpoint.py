@@ -71,9 +71,15 @@ def adam_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 def restore_adam(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Put back what `adam_tensors` gave."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     moments: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, name = key.split("/", 1)
+        parameter = parameters[int(index)]
+        if value.shape == parameter.shape:
+            # Fused Adam walks a parameter and its moments in memory order: they must lie alike,
+            # channels last too, which the file does not keep.
+            value = torch.empty_like(parameter, requires_grad=False).copy_(value)
         moments.setdefault(int(index), {})[name] = value
     whole = optimizer.state_dict()
     optimizer.load_state_dict({"state": moments, "param_groups": whole["param_groups"]})

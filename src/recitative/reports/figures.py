@@ -4,8 +4,20 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from recitative.reports.cells import (
+    OTHER_CONTROLS,
+    Cell,
+    Comparison,
+    grouped,
+    majority,
+    mode_name,
+    music_name,
+)
 
 if TYPE_CHECKING:
     from recitative.evaluation.metrics import Score
@@ -27,6 +39,13 @@ def history_figure(*histories: Sequence[Mapping[str, Any]]) -> Figure:
     """Training and validation loss by epoch, a line a fold; the kept epoch is marked."""
     figure = Figure(figsize=(6, 3.4))
     axes = figure.add_subplot()
+    _draw_history(axes, histories)
+    axes.set_ylabel("loss")
+    axes.legend(frameon=False)
+    return figure
+
+
+def _draw_history(axes: Axes, histories: Sequence[Sequence[Mapping[str, Any]]]) -> None:
     for fold, history in enumerate(histories):
         epochs = [row["epoch"] for row in history]
         named = fold == 0
@@ -36,10 +55,8 @@ def history_figure(*histories: Sequence[Mapping[str, Any]]) -> Figure:
         best = [row for row in history if row["best"]][-1]
         axes.plot(best["epoch"], best["validation_loss"], "o", color=ORANGE,
                   label="best" if named else None)  # fmt: skip
-    axes.set(xlabel="epoch", ylabel="loss")
+    axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False)
-    return figure
 
 
 def confusion_figure(score: "Score", title: str) -> Figure:
@@ -57,4 +74,104 @@ def confusion_figure(score: "Score", title: str) -> Figure:
     axes.set_yticks(ticks, score.labels)
     axes.set(xlabel="predicted", ylabel="true", title=f"{title}, songs")
     axes.spines[:].set_visible(False)
+    return figure
+
+
+def forest_figure(cells: Sequence[Cell], music: str, note: str = "") -> Figure:
+    """Quadrant macro F of every cell of one music set with its interval; controls are hollow.
+
+    A tick is one repeat; the dashed line is the majority class; `note` is written below.
+    """
+    groups = grouped(cells, music)
+    rows = sum(len(group) + 1 for group in groups.values())
+    figure = Figure(figsize=(7, 0.9 + 0.26 * rows))
+    axes = figure.add_subplot()
+    place, labels = 0, []
+    for color, (name, group) in zip((BLUE, ORANGE, GREEN, PURPLE) * 2, groups.items(), strict=False):
+        axes.text(0, place, name, weight="bold", va="center", transform=axes.get_yaxis_transform())
+        for cell in group:
+            place += 1
+            labels.append((place, cell.name))
+            _forest_row(axes, cell, place, INK if name == OTHER_CONTROLS else color)
+        place += 1
+    floor = majority(cells, music)
+    if floor is not None:
+        axes.axvline(floor, color=GREY, linestyle="--", linewidth=1, zorder=0)
+    axes.set_yticks([at for at, _ in labels], [label for _, label in labels])
+    axes.set(xlim=(0, 1), ylim=(place, -0.7), title=music_name(music))
+    axes.set_xlabel("quadrant macro F, songs; 95 % intervals" + (f"\n{note}" if note else ""))
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    return figure
+
+
+def _forest_row(axes: Axes, cell: Cell, place: int, color: str) -> None:
+    figure = cell.quadrant
+    if figure.low is not None and figure.high is not None:
+        axes.plot([figure.low, figure.high], [place] * 2, color=color, linewidth=1.2)
+    axes.plot(cell.repeats, [place + 0.22] * len(cell.repeats), "|", color=color, markersize=5)
+    face = "white" if cell.control else color
+    axes.plot(figure.f1, place, "D" if cell.control else "o", color=color, markerfacecolor=face,
+              markersize=5)  # fmt: skip
+
+
+def differences_figure(comparisons: Sequence[Comparison], title: str, note: str = "") -> Figure:
+    """Differences in points of macro F with their intervals; filled where one is decided."""
+    figure = Figure(figsize=(7, 1.1 + 0.26 * len(comparisons)))
+    axes = figure.add_subplot()
+    for place, one in enumerate(comparisons):
+        color = {"better": BLUE, "worse": ORANGE, "undecided": GREY}[one.verdict]
+        face = "white" if one.verdict == "undecided" else color
+        axes.plot([one.low, one.high], [place] * 2, color=color, linewidth=1.2)
+        axes.plot(one.difference, place, "o", color=color, markerfacecolor=face, markersize=5)
+    names = [f"{music_name(c.music)}, {mode_name(c.mode).lower()}: {c.name}" for c in comparisons]
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.axvline(0, color=INK, linewidth=0.8, zorder=0)
+    axes.set(ylim=(len(names) - 0.4, -0.6), title=title)
+    axes.set_xlabel("points of quadrant macro F, songs" + (f"\n{note}" if note else ""))
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    return figure
+
+
+def confusions_figure(panels: Mapping[str, Sequence[Sequence[int]]], note: str = "") -> Figure:
+    """Small confusion matrices, shares of the true class in percent, at most four a line.
+
+    Args:
+        panels: (4, 4) counts by title, rows true, columns predicted.
+        note: written below.
+    """
+    columns = min(4, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = Figure(figsize=(7, 0.5 + 1.95 * lines))
+    grid = figure.subplots(lines, columns, squeeze=False)
+    quadrants = ("Q1", "Q2", "Q3", "Q4")
+    for axes, (title, matrix) in zip(grid.flat, panels.items(), strict=False):
+        counts = np.asarray(matrix, dtype=np.float64)
+        shares = counts / counts.sum(1, keepdims=True).clip(1)
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for (true, predicted), share in np.ndenumerate(shares):
+            axes.text(predicted, true, f"{100 * share:.0f}", ha="center", va="center", fontsize=7,
+                      color="white" if share > 0.5 else INK)  # fmt: skip
+        axes.set_xticks(range(4), quadrants, fontsize=7)
+        axes.set_yticks(range(4), quadrants, fontsize=7)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        axes.set_title(title, fontsize=8)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_axis_off()
+    figure.supxlabel("predicted" + (f"\n{note}" if note else ""), fontsize=8)
+    figure.supylabel("true, %", fontsize=8)
+    return figure
+
+
+def pretraining_figure(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+    """Loss by epoch, a panel a language of speech; the kept epoch is marked."""
+    figure = Figure(figsize=(7, 2.6))
+    grid = figure.subplots(1, len(histories), sharey=True, squeeze=False)
+    for axes, (title, history) in zip(grid.flat, histories.items(), strict=True):
+        _draw_history(axes, [history])
+        axes.set_title(title, fontsize=9)
+    grid.flat[0].set_ylabel("loss")
+    grid.flat[-1].legend(frameon=False, fontsize=8)
     return figure

@@ -27,6 +27,7 @@ PRETRAIN = BUILD / "pretrain"
 TRANSFER = BUILD / "transfer"
 CONTROLS = BUILD / "controls"
 EVALUATE = BUILD / "evaluate"
+AGREEMENT = BUILD / "agreement"
 REGISTRY = BUILD / "registry"
 REPORT = BUILD / "report"
 

@@ -98,14 +98,14 @@ def draw_cues(
         return on_arousal * arousal + on_valence * valence + rng.normal(0, spread)
 
     return Cues(
-        tempo=float(np.clip(95 * 2 ** (0.5 * lean(0.8, 0.2) + style.tempo), 50, 185)),
+        tempo=float(np.clip(95 * 2 ** (0.5 * lean(0.6, 0.2) + style.tempo), 50, 185)),
         bright_mode=bool(rng.random() < _share(4 * lean(0, 1))),
-        register=float(np.clip(5 * lean(0.2, 0.7) + style.register, -10, 10)),
-        loudness=_share(2 * lean(1, -0.2) + style.loudness),
-        articulation=float(np.clip(0.7 - 0.3 * lean(0.6, 0.3), 0.25, 1)),
-        brightness=float(np.clip(0.4 * lean(0.7, 0.3) + style.brightness, -0.6, 0.6)),
-        density=_share(2 * lean(0.9, 0.2) - 0.4),
-        roughness=_share(3 * lean(0.4, -0.8) - 1.5),
+        register=float(np.clip(5 * lean(0.15, 0.8) + style.register, -10, 10)),
+        loudness=_share(2 * lean(0.7, -0.1) + style.loudness),
+        articulation=float(np.clip(0.7 - 0.3 * lean(0.5, 0.3), 0.25, 1)),
+        brightness=float(np.clip(0.4 * lean(0.5, 0.35) + style.brightness, -0.6, 0.6)),
+        density=_share(2 * lean(0.65, 0.2) - 0.4),
+        roughness=_share(3 * lean(0.3, -0.9) - 1.5),
     )
 
 

@@ -1,0 +1,321 @@
+"""What the evaluation's files say, as objects: cells, comparisons, and the answers they allow.
+
+An answer is never more than its comparisons: a difference counts only where its interval leaves out
+zero *and* its corrected p is at most 0.05; everything else is undecided, which is not "no effect".
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from recitative.evaluation.comparisons import NO_PRETRAINING
+from recitative.evaluation.metrics import LABELS, decide, to_song_level
+from recitative.evaluation.statistics import songs_needed
+
+Verdict = Literal["better", "worse", "undecided"]
+Row = Mapping[str, str]
+
+LANGUAGES = {"eng": "English", "man": "Mandarin", "mix": "mixed", "none": "no"}
+MODES = {
+    "feature_extraction": "Feature extraction",
+    "full": "Full",
+    "random_encoder": "random encoder, frozen",
+    "scratch": "from scratch",
+    "shuffled_labels": "shuffled labels",
+    "mfcc_svm": "MFCC + SVM",
+    "opensmile_svm": "openSMILE + SVM",
+    "stratified": "stratified random",
+    "majority": "majority class",
+}
+OTHER_CONTROLS = "Other controls"
+SIGNIFICANCE = 0.05  # of a corrected p
+TELLING = 5.0  # points: the difference that the answer says how many songs would be needed for
+
+
+@dataclass(frozen=True)
+class Figure:
+    """An F of one task and average, song level, in [0, 1]; the weighted one has no interval."""
+
+    f1: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One transfer mode of one pairing, or one control, on one music set."""
+
+    music: str
+    arch: str
+    mode: str
+    pairing: str
+    songs: int
+    figures: dict[tuple[str, str], Figure]  # by task and average
+    repeats: tuple[float, ...]  # quadrant macro F of each
+    recall: dict[str, float]  # of each quadrant, mean over repeats
+    support: dict[str, int]  # true songs of each quadrant
+
+    @property
+    def control(self) -> bool:
+        """Whether nothing was pretrained."""
+        return self.pairing.startswith("none2")
+
+    @property
+    def setting(self) -> str:
+        """`intra`, `cross`, `mix` or `none`."""
+        return setting_of(self.pairing)
+
+    @property
+    def name(self) -> str:
+        """What the reader sees in a row."""
+        if not self.control:
+            return f"{LANGUAGES[self.pairing.split('2')[0]]} speech"
+        named = mode_name(self.mode)
+        return f"no speech: {named}" if self.mode in NO_PRETRAINING.values() else named
+
+    @property
+    def quadrant(self) -> Figure:
+        """The figure that stands first everywhere."""
+        return self.figures["quadrant", "macro"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """a less b on the same songs, in points of song-level quadrant macro F."""
+
+    music: str
+    mode: str
+    a: str  # pairing
+    b: str
+    b_mode: str
+    songs: int
+    difference: float
+    low: float
+    high: float
+    p: float  # Holm-corrected over the family
+
+    @property
+    def verdict(self) -> Verdict:
+        """What may be said of it."""
+        if self.p <= SIGNIFICANCE and self.low > 0:
+            return "better"
+        if self.p <= SIGNIFICANCE and self.high < 0:
+            return "worse"
+        return "undecided"
+
+    @property
+    def with_control(self) -> bool:
+        """Whether b was not pretrained."""
+        return self.b.startswith("none2")
+
+    @property
+    def of_languages(self) -> bool:
+        """Whether speech in the music's language is compared with speech in the other one."""
+        return {setting_of(self.a), setting_of(self.b)} == {"intra", "cross"}
+
+    @property
+    def name(self) -> str:
+        """The two sides."""
+        a, b = (LANGUAGES[pairing.split("2")[0]] for pairing in (self.a, self.b))
+        return f"{a} − {mode_name(self.b_mode) if self.with_control else b}"
+
+    def intra_first(self) -> "Comparison":
+        """The same comparison with the intra-language cell as a."""
+        if setting_of(self.a) == "intra":
+            return self
+        return replace(
+            self, a=self.b, b=self.a, difference=-self.difference, low=-self.high, high=-self.low
+        )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question, the word that answers it, why, and the comparisons that it stands on."""
+
+    question: str
+    word: str
+    sentence: str
+    comparisons: tuple[Comparison, ...]
+
+
+def setting_of(pairing: str) -> str:
+    """`intra`, `cross`, `mix`; `none` for a control."""
+    speech, music = pairing.split("2")
+    if speech in ("mix", "none"):
+        return speech
+    return "intra" if speech == music else "cross"
+
+
+def mode_name(mode: str) -> str:
+    """What the reader sees; a mode without an entry is shown by its own name."""
+    return MODES.get(mode, mode.replace("_", " "))
+
+
+def music_name(music: str) -> str:
+    """E.g. ``Mandarin music``."""
+    return f"{LANGUAGES.get(music, music)} music"
+
+
+def read_cells(
+    summary: Sequence[Row], results: Sequence[Row], classes: Sequence[Row]
+) -> list[Cell]:
+    """Cells from the rows of summary.csv, results.csv and classes.csv, in the order of `MODES`."""
+    figures: dict[tuple[str, ...], dict[tuple[str, str], Figure]] = defaultdict(dict)
+    songs: dict[tuple[str, ...], int] = {}
+    for row in summary:
+        key = (row["music_language"], row["arch"], row["transfer_mode"], row["pairing"])
+        low, high = (float(row[end]) if row[end] else None for end in ("low", "high"))
+        figures[key][row["task"], row["average"]] = Figure(float(row["f1"]), low, high)
+        songs[key] = int(row["songs"])
+    repeats: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for row in results:
+        if (row["task"], row["level"], row["average"]) == ("quadrant", "song", "macro"):
+            repeats[row["transfer_mode"], row["pairing"]].append(float(row["f1"]))
+    recall: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    support: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+    for row in classes:
+        if (row["task"], row["level"]) == ("quadrant", "song"):
+            cell = row["transfer_mode"], row["pairing"]
+            recall[cell][row["class"]].append(float(row["recall"]))
+            support[cell][row["class"]] = int(row["support"])
+    cells = [
+        Cell(
+            music, arch, mode, pairing, songs[music, arch, mode, pairing], found,
+            tuple(repeats[mode, pairing]),
+            {label: sum(r) / len(r) for label, r in recall[mode, pairing].items()},
+            support[mode, pairing],
+        )
+        for (music, arch, mode, pairing), found in figures.items()
+    ]  # fmt: skip
+    order = ["intra", "cross", "mix", "none"]
+    modes = list(MODES)
+    return sorted(
+        cells,
+        key=lambda cell: (
+            modes.index(cell.mode) if cell.mode in MODES else len(modes),
+            order.index(cell.setting),
+        ),
+    )
+
+
+def read_comparisons(tests: Iterable[Row]) -> list[Comparison]:
+    """Comparisons from the rows of tests.csv; of two languages, the intra cell stands first."""
+    found = [
+        Comparison(
+            row["music_language"], row["a_mode"], row["a_pairing"], row["b_pairing"], row["b_mode"],
+            int(row["songs"]), float(row["difference"]), float(row["low"]), float(row["high"]),
+            float(row["p_holm"]),
+        )
+        for row in tests
+    ]  # fmt: skip
+    return [one.intra_first() if one.of_languages else one for one in found]
+
+
+def grouped(cells: Sequence[Cell], music: str) -> dict[str, list[Cell]]:
+    """The cells of one music set: each mode with the control that it is compared to, then others."""
+    groups: dict[str, list[Cell]] = {}
+    mode_of = {control: mode for mode, control in NO_PRETRAINING.items()}
+    for cell in cells:
+        if cell.music == music:
+            mode = mode_of.get(cell.mode, cell.mode)
+            name = OTHER_CONTROLS if cell.control and mode == cell.mode else mode_name(mode)
+            groups.setdefault(name, []).append(cell)
+    return groups
+
+
+def majority(cells: Sequence[Cell], music: str) -> float | None:
+    """Quadrant macro F of the majority class on one music set; None where it was not run."""
+    found = [cell for cell in cells if (cell.music, cell.mode) == (music, "majority")]
+    return found[0].quadrant.f1 if found else None
+
+
+def song_confusions(predictions: pd.DataFrame) -> dict[str, list[list[int]]]:
+    """Song-level quadrant confusions of each transfer mode, repeats added up.
+
+    Args:
+        predictions: a table with the columns of predictions.csv.
+
+    Returns:
+        By mode, (4, 4) counts: rows true, columns predicted.
+    """
+    songs = to_song_level(predictions)
+    found = {}
+    for mode, table in songs.groupby("transfer_mode", sort=False):
+        counts = np.zeros((len(LABELS["quadrant"]),) * 2, dtype=np.int64)
+        np.add.at(counts, decide(table, "quadrant"), 1)
+        found[str(mode)] = counts.tolist()
+    return found
+
+
+def answers(comparisons: Sequence[Comparison]) -> list[Answer]:
+    """What the comparisons say about the two questions that the platform is for."""
+    return [
+        _answer(
+            "Does pretraining on speech help here?",
+            "with the same network without pretraining",
+            [one for one in comparisons if one.with_control],
+        ),
+        _answer(
+            "Does it matter that the speech is in the language of the music?",
+            "of the music’s language with the other language",
+            [one for one in comparisons if one.of_languages],
+        ),
+    ]
+
+
+def _answer(question: str, between: str, family: Sequence[Comparison]) -> Answer:
+    if not family:
+        return Answer(question, "Not tested", "This run has no such comparison.", ())
+    count = {
+        verdict: sum(one.verdict == verdict for one in family) for verdict in ("better", "worse")
+    }
+    total = len(family)
+    if count["better"] and count["worse"]:
+        word = "Mixed"
+        told = f"better in {count['better']}, worse in {count['worse']}, undecided in the others"
+    elif count["better"]:
+        word = "Yes" if count["better"] == total else f"In {count['better']} of {total} comparisons"
+        told = f"better in {count['better']}, undecided in {total - count['better']}"
+    elif count["worse"]:
+        word = "No" if count["worse"] == total else f"Worse in {count['worse']} of {total}"
+        told = f"worse in {count['worse']}, undecided in {total - count['worse']}"
+    else:
+        word, told = "Undecided", "none can be told from zero"
+    differences = [one.difference for one in family]
+    sentence = (
+        f"{total} comparisons {between}: {told}. "
+        f"Differences from {signed(min(differences))} to {signed(max(differences))} points of "
+        "macro F (quadrants, songs)."
+    )
+    if word == "Undecided":
+        sentence += _resolution(family)
+    return Answer(question, word, sentence, tuple(family))
+
+
+def _resolution(family: Sequence[Comparison]) -> str:
+    """How fine this experiment could have seen: "undecided" is no evidence of no effect."""
+    half = median((one.high - one.low) / 2 for one in family)
+    needed = [songs_needed(one.low, one.high, one.songs, TELLING) for one in family]
+    songs = sorted({one.songs for one in family})
+    enough = median(count for count in needed if count is not None)
+    return (
+        f" That is not “no effect”: with {' and '.join(map(str, songs))} test songs an interval "
+        f"reaches ±{half:.0f} points, and telling a difference of {TELLING:.0f} points from zero "
+        f"would take at least {_round_up(enough)} songs."
+    )
+
+
+def _round_up(songs: float) -> str:
+    """Two leading digits: more would claim a precision that there is not."""
+    unit = 10 ** max(0, len(str(int(songs))) - 2)
+    return f"{int(-(-songs // unit) * unit):,}"
+
+
+def signed(points: float) -> str:
+    """Points with sign and a true minus, e.g. ``+3.2`` and ``−0.4``."""
+    return f"{points:+.1f}".replace("-", "−")

@@ -1,0 +1,152 @@
+"""Tables outside of the page: LaTeX for a paper, and plain text for the terminal."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from recitative.evaluation.metrics import TASKS
+from recitative.files import atomic_path
+from recitative.reports.cells import (
+    LANGUAGES,
+    Cell,
+    Figure,
+    grouped,
+    music_name,
+)
+
+SYNTHETIC = (
+    "synthetic corpus: these numbers say that the platform works, nothing about language"
+)
+_LATEX = str.maketrans(
+    {
+        "−": "$-$", "±": r"$\pm$", "–": "--", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_",
+        "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+        "\\": r"\textbackslash{}",
+    }
+)  # fmt: skip
+
+
+def write_latex(cells: Sequence[Cell], synthetic: bool, folder: Path) -> list[Path]:
+    """Write ``<music>-<task>.tex``, one booktabs table a music set and task; return the files."""
+    written = []
+    for music in dict.fromkeys(cell.music for cell in cells):
+        for task in TASKS:
+            path = folder / f"{music}-{task}.tex"
+            with atomic_path(path) as temporary:
+                temporary.write_text(latex_table(cells, music, task, synthetic), encoding="utf-8")
+            written.append(path)
+    return written
+
+
+def latex_table(cells: Sequence[Cell], music: str, task: str, synthetic: bool) -> str:
+    """A floating table of F at song level, for the package booktabs.
+
+    Args:
+        cells: of any music set.
+        music: language of the set that is shown.
+        task: quadrant, arousal or valence.
+        synthetic: whether the caption must say that the corpus is made up.
+
+    Returns:
+        LaTeX, from ``\\begin{table}`` to ``\\end{table}``.
+    """
+    groups = grouped(cells, music)
+    shown = [cell for group in groups.values() for cell in group]
+    repeats = max(len(cell.repeats) for cell in shown)
+    caption = (
+        f"{music_name(music)}, {task}: F at song level, {shown[0].songs} songs, mean of {repeats} "
+        f"repeats ({shown[0].arch.upper()}). In brackets 95 % intervals of the macro average, "
+        "songs and repeats resampled."
+    )
+    if synthetic:
+        caption += f" {SYNTHETIC[0].upper()}{SYNTHETIC[1:]}."
+    lines = [
+        r"\begin{table}", r"\centering", rf"\caption{{{escape(caption)}}}",
+        rf"\label{{tab:{music}-{task}}}", r"\begin{tabular}{llll}", r"\toprule",
+        r"Pretraining & Macro F & [95 \% interval] & Weighted F \\",
+    ]  # fmt: skip
+    for name, group in groups.items():
+        lines += [r"\midrule", rf"\multicolumn{{4}}{{l}}{{\emph{{{escape(name)}}}}} \\"]
+        for cell in group:
+            macro, weighted = cell.figures[task, "macro"], cell.figures[task, "weighted"]
+            lines.append(
+                f"{escape(cell.name)} & {macro.f1:.3f} & {bounds(macro)} & {weighted.f1:.3f} \\\\"
+            )
+    lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
+    return "\n".join(lines)
+
+
+def escape(text: str) -> str:
+    """Text as LaTeX prints it."""
+    return text.translate(_LATEX)
+
+
+def bounds(figure: Figure) -> str:
+    """``[0.41, 0.83]``; empty where there is no interval."""
+    if figure.low is None or figure.high is None:
+        return ""
+    return f"[{figure.low:.2f}, {figure.high:.2f}]"
+
+
+def summary_text(
+    cells: Sequence[Cell], decisions: Sequence[Mapping[str, Any]], synthetic: bool, page: Path
+) -> str:
+    """The results as plain text: modes × pairings and controls, promoted models, the report's path.
+
+    Args:
+        cells: as `cells.read_cells` gives them.
+        decisions: the content of decision.json; empty where nothing was registered.
+        synthetic: whether the corpus is made up.
+        page: where the report lies.
+
+    Returns:
+        Lines of at most 80 characters, but for a registry's own reasons.
+    """
+    sets = list(dict.fromkeys(cell.music for cell in cells))
+    lines = [SYNTHETIC, ""] if synthetic else []
+    repeats = max(len(cell.repeats) for cell in cells)
+    archs = "/".join(dict.fromkeys(cell.arch.upper() for cell in cells))
+    lines += [
+        f"Quadrant macro F at song level, {archs}, mean of {repeats} repeats, [95 % interval]",
+        f"{'':32}" + "".join(f"{music_name(music):22}" for music in sets),
+        f"{'':32}" + "".join(f"{_songs(cells, music):22}" for music in sets),
+    ]
+    by_set = {music: grouped(cells, music) for music in sets}
+    for group in dict.fromkeys(name for groups in by_set.values() for name in groups):
+        lines.append(group)
+        rows: dict[str, dict[str, Cell]] = {}
+        for music in sets:
+            for cell in by_set[music].get(group, []):
+                rows.setdefault(cell.name, {})[music] = cell
+        for name in sorted(rows, key=_speech_first):
+            shown = [_figure(rows[name].get(music)) for music in sets]
+            lines.append(f"  {name:30}" + "".join(f"{text:22}" for text in shown))
+    lines += [""] + [_promotion(decision) for decision in decisions]
+    if not decisions:
+        lines.append("No model was registered.")
+    lines.append(f"Report: {page}")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _songs(cells: Sequence[Cell], music: str) -> str:
+    return f"{next(cell.songs for cell in cells if cell.music == music)} test songs"
+
+
+def _speech_first(name: str) -> int:
+    """English, Mandarin, mixed in this order whatever the music; controls keep theirs."""
+    speeches = [f"{LANGUAGES[language]} speech" for language in ("eng", "man", "mix")]
+    return speeches.index(name) if name in speeches else len(speeches)
+
+
+def _figure(cell: Cell | None) -> str:
+    return f"{cell.quadrant.f1:.2f} {bounds(cell.quadrant)}" if cell else "-"
+
+
+def _promotion(decision: Mapping[str, Any]) -> str:
+    chosen = decision["candidate"]
+    line = (
+        f"{decision['model']} version {decision['version']}: {decision['alias']} "
+        f"({chosen['pairing']}, {chosen['transfer_mode']}, repeat {chosen['repeat']})"
+    )
+    failed = [gate["reason"] for gate in decision["gates"] if not gate["passed"]]
+    return line + (f"; not champion: {'; '.join(failed)}" if failed else "")

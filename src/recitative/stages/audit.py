@@ -1,0 +1,26 @@
+"""`recitative audit data` and `recitative audit splits`: what is there, and whether it leaks."""
+
+import click
+
+from recitative.corpora.audit_data import audit_data, format_audit
+from recitative.corpora.certificate import audit_splits
+from recitative.corpora.indexing import index_role
+from recitative.params import Params
+from recitative.stages.workspace import DATA, INDEX, SPLITS, workers
+
+
+def data(params: Params) -> None:
+    """Print a table a role, and every file with a problem."""
+    jobs = workers(params.compute)
+    indices = [index_role(role, config, DATA, jobs) for role, config in params.datasets.items()]
+    click.echo(format_audit(audit_data(indices, DATA, params.features.min_seconds, jobs)))
+
+
+def splits() -> list[str]:
+    """Print and return every leak in the split files as they are now."""
+    leaks = audit_splits(INDEX, SPLITS)
+    for leak in leaks:
+        click.echo(f"LEAK: {leak}")
+    if not leaks:
+        click.echo(f"no leaks: {SPLITS}/certificate.json holds")
+    return leaks

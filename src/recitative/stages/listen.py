@@ -1,0 +1,71 @@
+"""`recitative predict`: audio files -> emotion over time, on the screen, as JSON, as a picture."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from recitative.errors import UserError
+from recitative.files import write_json
+from recitative.predict import Heard, Listener
+from recitative.tracking import registry
+
+
+def run(
+    files: Sequence[Path], model: str | None, json_file: Path | None, plot_file: Path | None
+) -> bool:
+    """Hear every file; a file that cannot be heard is one line, and the others go on.
+
+    Returns:
+        Whether every file was heard.
+    """
+    if plot_file and plot_file.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise UserError(f"{plot_file}: write the picture as .png, .svg or .pdf")
+    listener = Listener.load(_folder(model))
+    heard: list[Heard] = []
+    for path in files:
+        try:
+            heard.append(listener.hear(path))
+        except UserError as error:
+            click.echo(f"error: {error}", err=True)
+            continue
+        click.echo(describe(heard[-1]))
+    if json_file and heard:
+        write_json(json_file, [one.to_json() for one in heard])
+    if plot_file and heard:
+        from recitative.reports.circumplex import path_figure
+
+        plot_file.parent.mkdir(parents=True, exist_ok=True)
+        path_figure(heard).savefig(plot_file)
+    return len(heard) == len(files)
+
+
+def describe(heard: Heard) -> str:
+    """One file's answer as a line for the whole and a line each time the quadrant changes."""
+    whole = heard.whole
+    lines = [
+        f"{heard.file}: {heard.seconds:.1f} s, {whole.quadrant} "
+        f"({whole.probabilities[whole.quadrant]:.2f}), arousal {whole.arousal:.2f}, "
+        f"valence {whole.valence:.2f}"
+    ]
+    before = None
+    for emotion in heard.timeline:
+        if emotion.quadrant != before:
+            lines.append(f"  from {emotion.start:6.1f} s  {emotion.quadrant}")
+        before = emotion.quadrant
+    return "\n".join(lines)
+
+
+def _folder(model: str | None) -> Path:
+    """The folder of the model asked for; without one, the best there is in the registry."""
+    if model and not model.startswith("models:/"):
+        return Path(model)
+    if model:
+        return registry.bundle_of(registry.resolve(model))
+    name = registry.model_name("eng")
+    if champion := registry.by_alias(name, registry.CHAMPION):
+        return registry.bundle_of(champion)
+    if challenger := registry.by_alias(name, registry.CHALLENGER):
+        click.echo(f"note: {name} has no champion; this is its challenger", err=True)
+        return registry.bundle_of(challenger)
+    raise UserError(f"no model {name} is registered yet: run `make demo`, or `dvc repro`")
