@@ -4,6 +4,8 @@ A value `auto` is filled in by `protocol` or, where that says nothing, by `size`
 written out wins over both.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +24,7 @@ from recitative.learning.compute import ComputeConfig
 from recitative.learning.controls import ControlsConfig
 from recitative.learning.pretraining import ArchConfig, PretrainConfig
 from recitative.learning.transfer import TransferConfig
+from recitative.models import config_of
 from recitative.models.cpc import CPCConfig
 from recitative.models.encoder import EncoderConfig
 from recitative.models.scae import SCAEConfig
@@ -80,7 +83,8 @@ def _experiment(params: Params) -> str:
         return "demo"
     hours = params.balance.speech_hours, params.balance.music_hours
     speech, music = ("all" if h is None else f"{h:g}h" for h in hours)
-    return {(3, 3): "1", (30, 3): "2"}.get(hours, f"{speech}-speech-{music}-music")
+    numbered = {("3h", "3h"): "1", ("30h", "3h"): "2"}
+    return numbered.get((speech, music), f"{speech}-speech-{music}-music")
 
 
 def resolve(values: dict[str, Any], source: str) -> Origins:
@@ -92,7 +96,7 @@ def resolve(values: dict[str, Any], source: str) -> Origins:
         UserError: a switch has an unknown value, or nothing decides an `auto`.
     """
     for switch, known in (("size", SIZES), ("protocol", PROTOCOLS)):
-        if values.get(switch) not in known:
+        if values.get(switch) not in tuple(known):
             raise UserError(
                 f"{source}: {switch}: {values.get(switch)!r} is not known; "
                 f"choose one of {', '.join(known)}"
@@ -136,30 +140,36 @@ def load_with_origins(path: Path) -> tuple[Params, Origins]:
     if not isinstance(values, dict):
         raise UserError(f"{path}: no parameters in it; take the project's own params.yaml")
     origins = resolve(values, path.name)
-    datasets = values.get("datasets", {})
-    for name, section in (("datasets", datasets), *datasets.items()) 
-    unknown = [role for role in datasets if role not in SOURCE_ROLES]
-    if unknown:
-        raise UserError(
-            f"{path.name}: datasets.{unknown[0]}: unknown role; known: {', '.join(SOURCE_ROLES)}"
-        )
-    try:
-        values["datasets"] = {
-            role: parse_dataset_config(role, section) for role, section in datasets.items()
-        }
+    datasets = values.get("datasets")
+    if not isinstance(datasets, dict):
+        datasets = {}
+    for role, section in datasets.items():
+        if role not in SOURCE_ROLES:
+            raise UserError(
+                f"{path.name}: datasets.{role}: unknown role; known: {', '.join(SOURCE_ROLES)}"
+            )
+        if isinstance(section, dict):
+            with _one_line(path, f"datasets.{role}."):
+                datasets[role] = parse_dataset_config(role, section)
+    with _one_line(path):
         params = Params.model_validate(values)
-    except ValidationError as error:
-        raise UserError(f"{path.name}: {_first(error)}") from error
-    if params.pretrain.arch not in type(params).model_fields:
-        raise UserError(f"{path.name}: pretrain.arch: unknown {params.pretrain.arch!r}; scae, cpc")
+    config_of(params.pretrain.arch)
+    if params.experiment == AUTO:
+        params = params.model_copy(update={"experiment": _experiment(params)})
+        origins["experiment"] = "balance"
     return params, origins
 
 
-def _first(error: ValidationError) -> str:
-    """The first complaint as one line: dotted name, what is wrong, the value."""
-    detail = error.errors()[0]
-    where = ".".join(str(part) for part in detail["loc"]) or str(error.title)
-    if detail["type"] == "extra_forbidden":
-        return f"{where}: no such parameter; is it a typo?"
-    what = detail["msg"].removeprefix("Value error, ")
-    return f"{where}: {what} (got {detail['input']!r})"
+@contextmanager
+def _one_line(path: Path, prefix: str = "") -> Iterator[None]:
+    """The first complaint of a validation as one line: file, dotted name, what is wrong, value."""
+    try:
+        yield
+    except ValidationError as error:
+        detail = error.errors()[0]
+        where = (prefix + ".".join(str(part) for part in detail["loc"])).strip(".")
+        what = detail["msg"].removeprefix("Value error, ")
+        if detail["type"] == "extra_forbidden":
+            what = "no such parameter; is it a typo?"
+        given = "" if isinstance(detail["input"], dict) else f" (got {detail['input']!r})"
+        raise UserError(f"{path.name}: {where}: {what}{given}") from error

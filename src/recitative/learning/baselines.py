@@ -35,6 +35,13 @@ def _one_hot(codes: dict[str, np.ndarray]) -> np.ndarray:
     return np.column_stack([np.eye(4)[codes["quadrant"]], codes["arousal"], codes["valence"]])
 
 
+BASELINES: dict[str, Callable[[int], Any]] = {  # seed -> a fresh scikit-learn classifier
+    "majority": lambda seed: DummyClassifier(strategy="most_frequent"),
+    "stratified": lambda seed: DummyClassifier(strategy="stratified", random_state=seed % 2**32),
+    "mfcc_svm": lambda seed: make_pipeline(StandardScaler(), SVC(class_weight="balanced")),
+}
+
+
 def predict_baseline(name: str, segments: LabelledSegments, parts: Parts, seed: int) -> np.ndarray:
     """Probabilities (all 0 or 1) of each test segment, (B, 6), from the training part's clips.
 
@@ -50,14 +57,9 @@ def predict_baseline(name: str, segments: LabelledSegments, parts: Parts, seed: 
     features = (
         mfcc_statistics(segments) if name == "mfcc_svm" else np.zeros((len(segments.clips), 1))
     )
-    makers: dict[str, Callable[[], Any]] = {
-        "majority": lambda: DummyClassifier(strategy="most_frequent"),
-        "stratified": lambda: DummyClassifier(strategy="stratified", random_state=seed % 2**32),
-        "mfcc_svm": lambda: make_pipeline(StandardScaler(), SVC(class_weight="balanced")),
-    }
     chosen: dict[str, np.ndarray] = {}
     for task, target in task_targets(segments.clip_quadrant).items():
-        model = makers[name]()
+        model = BASELINES[name](seed)
         if len(np.unique(target[train])) == 1:  # an SVM needs two classes; one class is its answer
             model = DummyClassifier(strategy="most_frequent")
         chosen[task] = model.fit(features[train], target[train]).predict(features[test])

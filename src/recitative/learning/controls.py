@@ -1,23 +1,28 @@
 """Controls: what a score means next to no pretraining, no learning, and no network."""
 
-from typing import Literal
-
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from recitative.config import Section
-from recitative.learning.transfer import TransferConfig
+from recitative.learning.baselines import BASELINES
+from recitative.learning.transfer import TRANSFER_MODES, TransferConfig
 
-Control = Literal[
-    "majority", "stratified", "random_encoder", "scratch", "shuffled_labels", "mfcc_svm"
-]
+NETWORKS = tuple(name for name, mode in TRANSFER_MODES.items() if mode.encoder == "random")
+CONTROLS = (*BASELINES, *NETWORKS)
 
 
 class ControlsConfig(Section):
     """Which controls are run, and what a network from scratch needs more than a fine-tuned one."""
 
-    names: tuple[Control, ...] = ("majority", "stratified", "random_encoder", "scratch")
+    names: tuple[str, ...] = CONTROLS
     scratch_epochs: int = Field(gt=0)
     scratch_learning_rate: float = Field(default=1e-3, gt=0)
+
+    @field_validator("names")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [name for name in names if name not in CONTROLS]:
+            raise ValueError(f"{unknown[0]!r} is no control; known: {', '.join(CONTROLS)}")
+        return names
 
     def transfer(self, config: TransferConfig) -> TransferConfig:
         """`config` with the released phase as the control `scratch` needs it."""

@@ -159,11 +159,12 @@ def fit(
             updates += 1
         trained = means.value()
         validated = validate(model, validation, config.batch_size, compute, seed)
-        if not math.isfinite(trained["loss"]) or not math.isfinite(validated["loss"]):
-            raise UserError(
-                f"the loss is {validated['loss']} after epoch {index}: "
-                f"lower the learning rate ({config.learning_rate})"
-            )
+        for part, loss in (("training", trained["loss"]), ("validation", validated["loss"])):
+            if not math.isfinite(loss):
+                raise UserError(
+                    f"the {part} loss is {loss} after epoch {index}: "
+                    f"lower the learning rate ({config.learning_rate:g})"
+                )
         improved = validated["loss"] < lowest * (1 - config.min_improvement)
         is_best = validated["loss"] < lowest
         stale = 0 if improved or not history else stale + 1
@@ -192,11 +193,15 @@ def fit(
 def validate(
     model: nn.Module, batches: Batches, batch_size: int, compute: Compute, seed: int
 ) -> dict[str, float]:
-    """Mean losses in eval mode over all examples, in order, with the same random stream each time."""
+    """Mean losses in eval mode over all examples, with the same random stream each time.
+
+    The examples are mixed as in training, in one order for all epochs: a batch in the store's order
+    holds one or two clips, too few for negatives of another clip, and classes to weigh.
+    """
     model.eval()
     torch.manual_seed(derive_seed(seed, "validation"))
     means = _Means()
-    for batch in batches.epoch(batch_size):
+    for batch in batches.epoch(batch_size, derive_rng(seed, "validation order")):
         with compute.autocast():
             means.add(model.losses(compute.batch(batch)), len(next(iter(batch.values()))))  # type: ignore[operator]
     return means.value()

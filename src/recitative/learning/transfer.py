@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from recitative.config import Section
@@ -29,7 +29,6 @@ from recitative.models.classifier import (
 from recitative.models.encoder import ConvEncoder
 from recitative.seeding import derive_rng
 
-Mode = Literal["feature_extraction", "full"]
 EVALUATION_BATCH = 256  # segments; no gradient is kept, so it bounds memory only
 
 
@@ -62,7 +61,7 @@ TRANSFER_MODES = {
 class TransferConfig(Section):
     """Parameters of transfer; the controls use the same."""
 
-    modes: tuple[Mode, ...] = ("feature_extraction", "full")
+    modes: tuple[str, ...] = ("feature_extraction", "full")
     repeats: int = Field(gt=0)  # fresh models a cell (C8)
     head: HeadKind = "flatten"
     classifier: ClassifierConfig = ClassifierConfig()
@@ -70,6 +69,15 @@ class TransferConfig(Section):
     frozen: FitConfig
     released: FitConfig
     keep: Literal["best", "all"] = "best"  # which repeats' weights are written, 26 MB each
+
+    @field_validator("modes")
+    @classmethod
+    def _known(cls, modes: tuple[str, ...]) -> tuple[str, ...]:
+        known = [name for name, mode in TRANSFER_MODES.items() if mode.encoder == "pretrained"]
+        unknown = [mode for mode in modes if mode not in known]
+        if unknown or not modes:
+            raise ValueError(f"each mode is one of {', '.join(known)}")
+        return modes
 
 
 @dataclass(frozen=True)
@@ -138,13 +146,15 @@ def fit_mode(
         model: with the encoder, and for a mode `after` another with that one's weights.
         segments: the music set.
         parts: what of it is for training, validation and test; the test part is never read.
-        codes: of `encode`, for the frozen phase.
+        codes: of `encode`, which the frozen phase needs.
         config: parameters.
         compute: device and precision.
         seed: of this cell, repeat and mode.
         checkpoint: for resuming.
     """
     frozen = mode.phase == "frozen"
+    if frozen and codes is None:  # the encoder itself would run in train mode (C19)
+        raise ValueError("the frozen phase is trained on codes: see encode")
     for parameter in model.encoder.parameters():
         parameter.requires_grad_(not frozen)
     if mode.shuffled:

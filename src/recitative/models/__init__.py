@@ -28,14 +28,27 @@ def build_model(
     Raises:
         UserError: no such architecture.
     """
+    model_class: Any = _known(arch)[0]
+    model: nn.Module = model_class(encoder, config, n_mels, frames)
+    return model
+
+
+def config_of(arch: str) -> type[Section]:
+    """The type of the architecture's section.
+
+    Raises:
+        UserError: no such architecture.
+    """
+    return _known(arch)[1]
+
+
+def _known(arch: str) -> tuple[type[nn.Module], type[Section]]:
     if arch not in ARCHITECTURES:
         raise UserError(
             f"params.yaml: pretrain.arch: unknown architecture {arch!r}; "
             f"known: {', '.join(ARCHITECTURES)}"
         )
-    model_class: Any = ARCHITECTURES[arch][0]
-    model: nn.Module = model_class(encoder, config, n_mels, frames)
-    return model
+    return ARCHITECTURES[arch]
 
 
 def encoder_of(model: nn.Module) -> ConvEncoder:

@@ -11,24 +11,40 @@ Shapes: B segments, M mel bands (128), T frames (31), C channels, D features of 
           (B, D, 1)          or, with a projection (CPC in the release), D = 256 and no time axis
 """
 
-from typing import Literal
+import math
+from typing import Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from recitative.config import Section
+from recitative.errors import UserError
 
 
 class EncoderConfig(Section):
     """Parameters of the shared encoder."""
 
-    filters: tuple[int, ...] = (32, 64, 128)
-    pools: tuple[int, ...] = (4, 4, 2)  # max-pooling over mel after each double layer, bands
+    filters: tuple[PositiveInt, ...] = Field(default=(32, 64, 128), min_length=1)
+    pools: tuple[PositiveInt, ...] = (4, 4, 2)  # max-pooling over mel after each layer, bands
     last_pool: int = Field(default=2, ge=1)  # the fourth pooling, before the latent, bands
     dropout: float = Field(default=0.25, ge=0, lt=1)
     batch_norm: Literal["channel", "time"] = "channel"  # `time`: the release (C18)
     standardize: Literal["band", "none"] = "band"  # per mel band, by the speech training part
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(self.filters) != len(self.pools):
+            raise ValueError(
+                f"filters {self.filters} and pools {self.pools} must be equally many: "
+                "one pooling after each double layer"
+            )
+        return self
+
+    @property
+    def pooling(self) -> int:
+        """Bands of the input to one row of the latent."""
+        return math.prod(self.pools) * self.last_pool
 
 
 class Standardize(nn.Module):
@@ -86,6 +102,9 @@ class ConvEncoder(nn.Module):
         projection: 0 for none (SCAE), else the size of FC-BN-FC after the convolutions (CPC, C5).
         transferred: which of the two is the code that is transferred: the `projection`, or the
             pooled convolutional map (`conv`), with which SCAE and CPC have the same capacity.
+
+    Raises:
+        UserError: the bands are no multiple of all pools together.
     """
 
     def __init__(
@@ -97,6 +116,12 @@ class ConvEncoder(nn.Module):
         transferred: Literal["conv", "projection"] = "conv",
     ):
         super().__init__()
+        if n_mels % config.pooling:
+            raise UserError(
+                f"params.yaml: features.n_mels: {n_mels} bands cannot be pooled by "
+                f"{config.pools} and {config.last_pool}; take a multiple of {config.pooling}, "
+                "or change encoder.pools"
+            )
         self.standardize = Standardize(n_mels)
         layers: list[nn.Module] = []
         channels, rows = 1, n_mels

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from recitative.errors import UserError
 from recitative.files import atomic_path
-from recitative.models import ARCHITECTURES, build_model, encoder_of
+from recitative.models import build_model, config_of, encoder_of
 from recitative.models.classifier import ClassifierConfig, EmotionClassifier
 from recitative.models.encoder import ConvEncoder, EncoderConfig
 
@@ -38,7 +38,7 @@ def build_pretrained(description: Description) -> nn.Module:
     return build_model(
         arch,
         EncoderConfig.model_validate(description["encoder"]),
-        ARCHITECTURES[arch][1].model_validate(description["config"]),
+        config_of(arch).model_validate(description["config"]),
         description["n_mels"],
         description["frames"],
     )

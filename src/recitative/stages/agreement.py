@@ -123,13 +123,13 @@ def run(params: Params) -> None:
             "agreement", cell, cell | identity.provenance("agreement"), parent=parent_run_id()
         ) as tracked,
     ):
+        draws, middle = params.agreement.draws, params.agreement.midpoint
         for role in MUSIC_ROLES:
             path = INDEX / f"{role}.ratings.csv"
             if not path.exists():
                 click.echo(f"{role}: no ratings, so no agreement")
                 continue
             music, ratings = role.removeprefix("music-"), read_music_ratings(path)
-            draws, middle = params.agreement.draws, params.agreement.midpoint
             rows += agreement_rows(
                 ratings, music, seed=seed, draws=draws, midpoint=middle, jobs=jobs
             )

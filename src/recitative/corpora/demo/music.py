@@ -17,7 +17,7 @@ from recitative.corpora.base import Language
 from recitative.corpora.demo.synthesis import VOWELS, Beat, Note, render
 
 # Standard deviation of a cue around its direction, on the scale of arousal and valence.
-SPREAD = {"eng": 0.27, "man": 0.38}
+SPREAD = {"eng": 0.24, "man": 0.35}
 
 # Western: seven steps; a progression is the scale step of each bar's triad.
 _MAJOR, _MINOR = (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10)
@@ -104,7 +104,7 @@ def draw_cues(
         loudness=_share(2 * lean(0.7, -0.1) + style.loudness),
         articulation=float(np.clip(0.7 - 0.3 * lean(0.5, 0.3), 0.25, 1)),
         brightness=float(np.clip(0.4 * lean(0.5, 0.35) + style.brightness, -0.6, 0.6)),
-        density=_share(2 * lean(0.65, 0.2) - 0.4),
+        density=_share(2 * lean(0.5, 0.2) - 0.4),
         roughness=_share(3 * lean(0.3, -0.9) - 1.5),
     )
 

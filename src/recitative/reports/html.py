@@ -1,0 +1,266 @@
+"""The page: one file that stands by itself, from what the stages wrote."""
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.figure import Figure as Picture
+
+from recitative.evaluation.comparisons import NO_PRETRAINING
+from recitative.evaluation.metrics import LABELS, TASKS
+from recitative.files import atomic_path
+from recitative.reports import cells as reading
+from recitative.reports import figures
+from recitative.reports.cells import LANGUAGES, Cell, Comparison
+from recitative.reports.tables import SYNTHETIC, bounds, write_latex
+
+HERE = Path(__file__).parent
+PACKAGES = ("recitative", "torch", "mlflow", "numpy", "pandas", "scikit-learn", "scipy", "librosa")
+MOST_PROBLEMS = 20  # of one role that are listed; all are counted
+PAIRINGS = ("eng2eng", "man2eng", "mix2eng", "eng2man", "man2man", "mix2man")
+
+Confusions = Mapping[str, Mapping[str, Sequence[Sequence[int]]]]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the stages wrote, read; what is absent is empty.
+
+    Attributes:
+        cells: every cell and control.
+        comparisons: the paired ones.
+        synthetic: whether the corpus is the embedded one.
+        params: every parameter in force, nested.
+        average: which average stands first, `macro` or `weighted`.
+        provenance: git_sha, git_dirty and dvc_experiment of this report.
+        confusions: by pairing and mode, (4, 4) song counts.
+        histories: rows of history.csv, numbers, by language of speech.
+        certificate: the content of certificate.json.
+        problems: by role, rows with path (or id) and reason.
+        alpha: rows of alpha.csv, numbers or None.
+        listeners: the content of agreement.json, by music language.
+        pictures: caption and PNG file of each picture of agreement.
+        decisions: the content of decision.json.
+        runs: run ids by cell, e.g. ``eng2eng full 0``.
+        earlier: as `tracking.history.earlier_results` gives them, the present run among them.
+    """
+
+    cells: Sequence[Cell]
+    comparisons: Sequence[Comparison]
+    synthetic: bool
+    params: Mapping[str, Any]
+    average: str
+    provenance: Mapping[str, str]
+    confusions: Confusions = field(default_factory=dict)
+    histories: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
+    certificate: Mapping[str, Any] = field(default_factory=dict)
+    problems: Mapping[str, Sequence[Mapping[str, str]]] = field(default_factory=dict)
+    alpha: Sequence[Mapping[str, Any]] = ()
+    listeners: Mapping[str, Any] = field(default_factory=dict)
+    pictures: Sequence[tuple[str, Path]] = ()
+    decisions: Sequence[Mapping[str, Any]] = ()
+    runs: Mapping[str, str] = field(default_factory=dict)
+    earlier: Sequence[Mapping[str, Any]] = ()
+
+
+def write_report(evidence: Evidence, folder: Path) -> Path:
+    """Write ``index.html``, ``figures/*.png`` and ``tables/*.tex``; return the page."""
+    for name, picture in _pictures(evidence).items():
+        with atomic_path(folder / "figures" / f"{name}.png") as temporary:
+            picture.savefig(temporary, dpi=200, metadata={"Software": None})
+    write_latex(evidence.cells, evidence.synthetic, folder / "tables")
+    page = folder / "index.html"
+    with atomic_path(page) as temporary:
+        temporary.write_text(render(evidence), encoding="utf-8")
+    return page
+
+
+def render(evidence: Evidence) -> str:
+    """The page as HTML: no script, nothing fetched from elsewhere."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "f": lambda value: f"{value:.2f}",
+        "signed": reading.signed,
+        "p": p_value,
+        "bounds": bounds,
+        "percent": lambda share: f"{100 * share:.0f}",
+        "at": position,
+        "mode": reading.mode_name,
+        "music": reading.music_name,
+        "language": lambda name: LANGUAGES.get(name, name),
+        "data_uri": data_uri,
+        "yaml": lambda values: yaml.safe_dump(values, sort_keys=False, allow_unicode=True),
+    }
+    averages = ("weighted", "macro") if evidence.average == "weighted" else ("macro", "weighted")
+    present = present_runs(evidence)
+    text = environment.get_template("report.html.j2").render(
+        evidence=evidence,
+        css=(HERE / "report.css").read_text(encoding="utf-8"),
+        synthetic=SYNTHETIC if evidence.synthetic else "",
+        answers=reading.answers(evidence.comparisons),
+        sets=list(dict.fromkeys(cell.music for cell in evidence.cells)),
+        grouped=reading.grouped,
+        majority=reading.majority,
+        reach=reach(evidence.comparisons),
+        panels=confusion_panels,
+        curves=curves(evidence.histories),
+        history=earlier_table(evidence.earlier, present),
+        made_by={
+            name: sorted({value for row in present for value in row[name]})
+            for name in ("devices", "git_shas")
+        },
+        versions={name: version(name) for name in PACKAGES},
+        tasks=TASKS,
+        averages=averages,
+        quadrants=LABELS["quadrant"],
+        pairings=PAIRINGS,
+        no_pretraining=NO_PRETRAINING,
+        most_problems=MOST_PROBLEMS,
+    )
+    return text + "\n"
+
+
+def p_value(p: float) -> str:
+    """With the digits that a permutation test of some thousand draws supports."""
+    if p < 0.001:
+        return "< 0.001"
+    return f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
+
+
+def position(value: float, low: float, high: float) -> str:
+    """Where `value` lies between two ends, as a percentage for an SVG without a view box."""
+    return f"{100 * (value - low) / (high - low):.2f}%"
+
+
+def reach(comparisons: Sequence[Comparison]) -> int:
+    """The end of the axis of differences: the farthest bound, rounded up to 10 points."""
+    ends = [abs(end) for one in comparisons for end in (one.low, one.high)]
+    return 10 * max(1, math.ceil(max(ends, default=0) / 10))
+
+
+def data_uri(path: Path) -> str:
+    """A PNG file as a data URI."""
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+
+
+def confusion_panels(
+    confusions: Confusions, cells: Sequence[Cell], music: str
+) -> dict[str, Sequence[Sequence[int]]]:
+    """Matrices of one music set by title: each mode's pairings, then the control of that mode."""
+    return {
+        f"{group}: {cell.name}": confusions[cell.pairing][cell.mode]
+        for group, members in reading.grouped(cells, music).items()
+        if group != reading.OTHER_CONTROLS
+        for cell in members
+        if cell.mode in confusions.get(cell.pairing, {})
+    }
+
+
+def curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> list[dict[str, Any]]:
+    """Lines and marks of the pretraining curves in percent of a panel, one loss axis for all."""
+    if not histories:
+        return []
+    losses = [
+        row[f"{part}_loss"]
+        for history in histories.values()
+        for row in history
+        for part in ("train", "validation")
+    ]
+    low, high = min(losses), max(losses)
+    span = (high - low) or 1.0
+    panels = []
+    for language, history in histories.items():
+        last = max(row["epoch"] for row in history) or 1
+
+        def place(row: Mapping[str, float], part: str, last: float = last) -> tuple[float, float]:
+            x = 100 * row["epoch"] / last
+            return x, 94 - 88 * (row[f"{part}_loss"] - low) / span
+
+        best = [row for row in history if row["best"]][-1]
+        panels.append(
+            {
+                "language": language,
+                "epochs": len(history),
+                "lines": {
+                    part: " ".join("{:.2f},{:.2f}".format(*place(row, part)) for row in history)
+                    for part in ("train", "validation")
+                },
+                "best": place(best, "validation"),
+                "best_epoch": int(best["epoch"]) + 1,
+                "best_loss": best["validation_loss"],
+                "low": low,
+                "high": high,
+            }
+        )
+    return panels
+
+
+def present_runs(evidence: Evidence) -> list[Mapping[str, Any]]:
+    """Those of the earlier results that are this very run's."""
+    mine = set(evidence.runs.values())
+    return [row for row in evidence.earlier if mine & set(row["run_ids"])]
+
+
+def earlier_table(
+    earlier: Sequence[Mapping[str, Any]], present: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """A line a version and transfer mode: F by pairing, and of the control without pretraining.
+
+    Args:
+        earlier: rows of `tracking.history.earlier_results`.
+        present: those that are this run's.
+
+    Returns:
+        Dictionaries with experiment, protocol, arch, transfer_mode, dvc_experiment,
+        certificate_hash, `present`, and `f1` by pairing (``none2eng``: the mode's own control).
+    """
+    named = ("experiment", "protocol", "arch", "dvc_experiment", "certificate_hash")
+    lines: dict[tuple[str, ...], dict[str, Any]] = {}
+    here = {id(row) for row in present}
+    for row in earlier:
+        for mode, control in NO_PRETRAINING.items():
+            if row["transfer_mode"] not in (mode, control):
+                continue
+            key = (*(str(row[name]) for name in named), mode)
+            line = lines.setdefault(
+                key,
+                {name: row[name] for name in named}
+                | {"transfer_mode": mode, "present": False, "f1": {}},
+            )
+            line["f1"][row["pairing"]] = row["f1"]
+            line["present"] |= id(row) in here
+    return list(lines.values())
+
+
+def _pictures(evidence: Evidence) -> dict[str, Picture]:
+    note = SYNTHETIC if evidence.synthetic else ""
+    drawn: dict[str, Picture] = {}
+    for music in dict.fromkeys(cell.music for cell in evidence.cells):
+        drawn[f"forest-{music}"] = figures.forest_figure(evidence.cells, music, note)
+        panels = confusion_panels(evidence.confusions, evidence.cells, music)
+        if panels:
+            drawn[f"confusion-{music}"] = figures.confusions_figure(panels, note)
+    for name, answer in zip(
+        ("pretraining", "language"), reading.answers(evidence.comparisons), strict=True
+    ):
+        if answer.comparisons:
+            drawn[f"differences-{name}"] = figures.differences_figure(
+                answer.comparisons, answer.question, note
+            )
+    if evidence.histories:
+        drawn["pretraining"] = figures.pretraining_figure(
+            {f"{LANGUAGES[name]} speech": rows for name, rows in evidence.histories.items()}
+        )
+    return drawn
