@@ -1,7 +1,7 @@
 """A music role as labelled segments: what transfer, controls and baselines learn from."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 from recitative.corpora.base import QUADRANTS
 from recitative.features.store import FeatureStore
 
-POSITIVE = {"arousal": (0, 1), "valence": (0, 3)}  # quadrant codes: A+ = Q1, Q2; V+ = Q1, Q4
+POSITIVE = {"arousal": [0, 1], "valence": [0, 3]}  # quadrant codes: A+ = Q1, Q2; V+ = Q1, Q4
 
 
 class LabelledClip(Protocol):
@@ -38,6 +38,8 @@ class LabelledSegments:
         clip_quadrant: quadrant code 0..3 of each clip, (C,).
         start: first frame of each segment in the store, (N,).
         clip: the clip of each segment, (N,), non-decreasing.
+        shares: of the listeners who chose each quadrant, (C, 4), to train on a distribution
+            instead of a code; None otherwise.
     """
 
     store: FeatureStore
@@ -47,6 +49,7 @@ class LabelledSegments:
     clip_quadrant: np.ndarray
     start: np.ndarray
     clip: np.ndarray
+    shares: np.ndarray | None = None
 
     @staticmethod
     def load(
@@ -85,12 +88,21 @@ class LabelledSegments:
 
     def shuffled(self, parts: Sequence[np.ndarray], rng: np.random.Generator) -> "LabelledSegments":
         """The same segments with the quadrants of these parts' clips permuted among those clips."""
-        labels = self.clip_quadrant.copy()
         clips = np.unique(self.clip[np.concatenate(parts)])
-        labels[clips] = labels[rng.permutation(clips)]
-        return LabelledSegments(
-            self.store, self.frames, self.clips, self.groups, labels, self.start, self.clip
-        )
+        source = np.arange(len(self.clips))
+        source[clips] = rng.permutation(clips)
+        shares = None if self.shares is None else self.shares[source]
+        return replace(self, clip_quadrant=self.clip_quadrant[source], shares=shares)
+
+    def targets(self, segments: np.ndarray) -> dict[str, np.ndarray]:
+        """What some segments are trained on: codes (B,) a task, or distributions (B, K)."""
+        if self.shares is None:
+            return task_targets(self.quadrant[segments])
+        quadrant = self.shares[self.clip[segments]]
+        positive = {task: quadrant[:, codes].sum(1) for task, codes in POSITIVE.items()}
+        return {"quadrant": quadrant} | {
+            task: np.column_stack([1 - p, p]).astype(np.float32) for task, p in positive.items()
+        }
 
     def predictions(self, segments: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
         """Rows of predictions.csv, without the columns that say whose they are.

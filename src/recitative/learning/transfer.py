@@ -17,6 +17,7 @@ from torch import Tensor
 from recitative.config import Section
 from recitative.learning.checkpoint import Checkpoint
 from recitative.learning.compute import Compute
+from recitative.learning.labels import LabelKind
 from recitative.learning.music import LabelledSegments, task_targets
 from recitative.learning.training import Batches, Epoch, FitConfig, fit
 from recitative.models.classifier import (
@@ -66,6 +67,8 @@ class TransferConfig(Section):
     head: HeadKind = "flatten"
     classifier: ClassifierConfig = ClassifierConfig()
     class_weights: bool = True  # on all three heads (C12)
+    labels: LabelKind = "majority"  # what of the listeners' answers is learned from
+    reliable_agreement: float = Field(default=0.6, ge=0, le=1)  # share of listeners, for `reliable`
     frozen: FitConfig
     released: FitConfig
     keep: Literal["best", "all"] = "best"  # which repeats' weights are written, 26 MB each
@@ -115,7 +118,7 @@ def encode(
 def _batches(segments: LabelledSegments, part: np.ndarray, codes: np.ndarray | None) -> Batches:
     targets = {
         task: torch.from_numpy(codes_of_task)
-        for task, codes_of_task in task_targets(segments.quadrant[part]).items()
+        for task, codes_of_task in segments.targets(part).items()
     }
 
     def take(rows: np.ndarray) -> dict[str, Tensor]:

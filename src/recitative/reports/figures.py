@@ -87,7 +87,9 @@ def forest_figure(cells: Sequence[Cell], music: str, note: str = "") -> Figure:
     figure = Figure(figsize=(7, 0.9 + 0.26 * rows))
     axes = figure.add_subplot()
     place, labels = 0, []
-    for color, (name, group) in zip((BLUE, ORANGE, GREEN, PURPLE) * 2, groups.items(), strict=False):
+    for color, (name, group) in zip(
+        (BLUE, ORANGE, GREEN, PURPLE) * 2, groups.items(), strict=False
+    ):
         axes.text(0, place, name, weight="bold", va="center", transform=axes.get_yaxis_transform())
         for cell in group:
             place += 1

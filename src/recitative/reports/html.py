@@ -23,6 +23,12 @@ from recitative.reports.tables import SYNTHETIC, bounds, write_latex
 HERE = Path(__file__).parent
 PACKAGES = ("recitative", "torch", "mlflow", "numpy", "pandas", "scikit-learn", "scipy", "librosa")
 MOST_PROBLEMS = 20  # of one role that are listed; all are counted
+QUADRANTS = {
+    "Q1": "happy, excited (A+V+)",
+    "Q2": "angry, tense (A+V−)",
+    "Q3": "sad, bored (A−V−)",
+    "Q4": "calm, content (A−V+)",
+}
 PAIRINGS = ("eng2eng", "man2eng", "mix2eng", "eng2man", "man2man", "mix2man")
 
 Confusions = Mapping[str, Mapping[str, Sequence[Sequence[int]]]]
@@ -125,6 +131,8 @@ def render(evidence: Evidence) -> str:
         tasks=TASKS,
         averages=averages,
         quadrants=LABELS["quadrant"],
+        quadrant_names=QUADRANTS,
+        highest=highest,
         pairings=PAIRINGS,
         no_pretraining=NO_PRETRAINING,
         most_problems=MOST_PROBLEMS,
@@ -153,6 +161,11 @@ def reach(comparisons: Sequence[Comparison]) -> int:
 def data_uri(path: Path) -> str:
     """A PNG file as a data URI."""
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+
+
+def highest(cells: Sequence[Cell], music: str, task: str, average: str) -> float:
+    """The highest F of a column, as it is printed."""
+    return max(cell.figures[task, average].f1 for cell in cells if cell.music == music)
 
 
 def confusion_panels(

@@ -14,9 +14,7 @@ from recitative.reports.cells import (
     music_name,
 )
 
-SYNTHETIC = (
-    "synthetic corpus: these numbers say that the platform works, nothing about language"
-)
+SYNTHETIC = "synthetic corpus: these numbers say that the platform works, nothing about language"
 _LATEX = str.maketrans(
     {
         "−": "$-$", "±": r"$\pm$", "–": "--", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_",
@@ -39,7 +37,7 @@ def write_latex(cells: Sequence[Cell], synthetic: bool, folder: Path) -> list[Pa
 
 
 def latex_table(cells: Sequence[Cell], music: str, task: str, synthetic: bool) -> str:
-    """A floating table of F at song level, for the package booktabs.
+    r"""A floating table of F at song level, for the package booktabs.
 
     Args:
         cells: of any music set.
@@ -48,7 +46,7 @@ def latex_table(cells: Sequence[Cell], music: str, task: str, synthetic: bool) -
         synthetic: whether the caption must say that the corpus is made up.
 
     Returns:
-        LaTeX, from ``\\begin{table}`` to ``\\end{table}``.
+        LaTeX, from ``\begin{table}`` to ``\end{table}``.
     """
     groups = grouped(cells, music)
     shown = [cell for group in groups.values() for cell in group]

@@ -4,8 +4,9 @@ A repeat is one process. What it finished lies in the work folder (weights, pred
 JSON written last), so that a killed stage trains nothing twice.
 """
 
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ import torch
 from joblib import Parallel, delayed
 
 from recitative.corpora.splits import SplitRow, parts_for_fold, read_splits
+from recitative.evaluation.consensus import label_shares
 from recitative.evaluation.metrics import TASKS, decide, score, to_song_level
+from recitative.evaluation.ratings import read_music_ratings
 from recitative.features.store import FeatureStore, band_statistics
 from recitative.files import atomic_path, read_json, write_json
 from recitative.learning.checkpoint import Checkpoint
 from recitative.learning.compute import Compute
+from recitative.learning.labels import Opinion, reliable_part, training_labels
 from recitative.learning.music import LabelledSegments
 from recitative.learning.transfer import (
     TRANSFER_MODES,
@@ -40,7 +44,8 @@ from recitative.params import Params
 from recitative.reports.figures import confusion_figure, history_figure
 from recitative.seeding import derive_seed, seed_everything
 from recitative.stages import identity
-from recitative.stages.workspace import FEATURES, SPLITS, role_clips
+from recitative.stages.workspace import FEATURES, INDEX, SPLITS, role_clips
+from recitative.tracking.runs import Run
 from recitative.tracking.runs import run as open_run
 
 
@@ -113,6 +118,15 @@ def load_music(params: Params, music: str) -> tuple[LabelledSegments, list[Parts
     return segments, [_parts(segments, rows) for rows in folds]
 
 
+def load_opinions(music: str) -> dict[str, Opinion]:
+    """What the listeners of each clip say; nothing where the set has no ratings."""
+    path = INDEX / f"music-{music}.ratings.csv"
+    if not path.exists():
+        return {}
+    shares = label_shares(read_music_ratings(path))
+    return {clip: Opinion(share, agreement) for clip, share, agreement in shares}
+
+
 def _parts(segments: LabelledSegments, rows: Sequence[SplitRow]) -> Parts:
     return Parts(
         *(
@@ -182,12 +196,17 @@ def _train_mode(repeat: Repeat, name: str, done: Path) -> None:
         validation = pd.DataFrame([fold["validation"] for fold in results]).mean()
         tracked.log_metrics({f"best_validation_{k}": float(v) for k, v in validation.items()})
         tracked.log_figure(history_figure(*[h for h in histories if h]), "history.png")
-        log_confusions(tracked, pd.concat(tables))
+        tracked.log_metrics({"dropped_clips": sum(fold["dropped_clips"] for fold in results)})
+        log_predictions(tracked, pd.concat(tables))
         write_json(done, {"run_id": tracked.id, "folds": results})
 
 
-def log_confusions(tracked: Any, predictions: pd.DataFrame) -> None:
-    """Store the song-level confusion matrix of every task, as figure and as numbers."""
+def log_predictions(tracked: Run, predictions: pd.DataFrame) -> None:
+    """Store a repeat's test predictions, and the song-level confusion matrix of every task."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "predictions.csv"
+        predictions.to_csv(path, index=False, float_format="%.6g")
+        tracked.log_artifact(path)
     songs = to_song_level(predictions)
     for task in TASKS:
         scored = score(*decide(songs, task), task)
@@ -238,9 +257,13 @@ def _train_fold(
     checkpoint = Checkpoint(
         path.with_suffix(".checkpoint"), repeat.params.compute.checkpoint_seconds
     )
-    yield from fit_mode(
-        mode, model, segments, parts, codes, repeat.transfer, compute, seed, checkpoint
-    )
+    opinions, config = load_opinions(repeat.music), repeat.transfer
+    taught = training_labels(segments, opinions, config.labels)
+    learned = parts
+    if config.labels == "reliable":
+        kept = reliable_part(taught, parts.train, opinions, config.reliable_agreement)
+        learned = replace(parts, train=kept)
+    yield from fit_mode(mode, model, taught, learned, codes, config, compute, seed, checkpoint)
     tables = {}
     for part, rows in (("validation", parts.validation), ("test", parts.test)):
         predicted = predict_segments(model, segments, rows, compute, codes)
@@ -249,7 +272,13 @@ def _train_fold(
     save_weights(path.with_suffix(".safetensors"), model)
     with atomic_path(path.with_suffix(".csv")) as temporary:
         tables["test"].to_csv(temporary, index=False)
-    write_json(path.with_suffix(".json"), {"validation": scores(tables["validation"])})
+    clips = [len(np.unique(segments.clip[rows])) for rows in (parts.train, learned.train)]
+    result = {
+        "validation": scores(tables["validation"]),
+        "train_clips": clips[1],
+        "dropped_clips": clips[0] - clips[1],
+    }
+    write_json(path.with_suffix(".json"), result)
     checkpoint.remove()
     own.unlink(missing_ok=True)
 

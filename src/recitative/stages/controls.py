@@ -12,7 +12,7 @@ from recitative.models.storage import describe
 from recitative.params import Params
 from recitative.seeding import derive_seed
 from recitative.stages import identity
-from recitative.stages.cells import Repeat, label, load_music, log_confusions, run_repeats, scores
+from recitative.stages.cells import Repeat, label, load_music, log_predictions, run_repeats, scores
 from recitative.stages.outputs import Baseline, write_cells
 from recitative.stages.workspace import (
     CONTROLS,
@@ -100,5 +100,5 @@ def _baseline(
             tables.append(label(table, params.pretrain.arch, name, repeat, fold))
         table = pd.concat(tables, ignore_index=True)
         tracked.log_metrics({f"test_{key}": value for key, value in scores(table).items()})
-        log_confusions(tracked, table)
+        log_predictions(tracked, table)
     return Baseline(name, repeat, tracked.id, table)

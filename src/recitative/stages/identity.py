@@ -7,7 +7,7 @@ from typing import Any
 from recitative.files import read_json
 from recitative.learning.compute import Compute
 from recitative.params import Params, flatten
-from recitative.stages.workspace import FEATURES, SPLITS, setting_of
+from recitative.stages.workspace import FEATURES, SPLITS, file_digest, setting_of
 from recitative.tracking.runs import Input
 
 
@@ -25,6 +25,7 @@ def labels(
         "repeat": repeat,
         "protocol": params.protocol,
         "experiment": params.experiment,
+        "labels": params.transfer.labels if music != "none" else "none",
         "device": str(compute),
     }
 
@@ -45,6 +46,8 @@ def provenance(stage: str, *roles: str) -> dict[str, str]:
         "dvc_experiment": os.environ.get("DVC_EXP_NAME", "workspace"),
         "certificate_hash": certificate["hash"],
     }
+    for role in roles:
+        tags[f"split_hash.{role}"] = file_digest(SPLITS / f"{role}.csv")
     return tags | {f"feature_hash.{role}": feature_hash(role) for role in roles}
 
 

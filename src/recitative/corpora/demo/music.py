@@ -101,7 +101,7 @@ def draw_cues(
         tempo=float(np.clip(95 * 2 ** (0.5 * lean(0.6, 0.2) + style.tempo), 50, 185)),
         bright_mode=bool(rng.random() < _share(4 * lean(0, 1))),
         register=float(np.clip(5 * lean(0.15, 0.8) + style.register, -10, 10)),
-        loudness=_share(2 * lean(0.7, -0.1) + style.loudness),
+        loudness=_share(2 * lean(0.5, -0.1) + style.loudness),
         articulation=float(np.clip(0.7 - 0.3 * lean(0.5, 0.3), 0.25, 1)),
         brightness=float(np.clip(0.4 * lean(0.5, 0.35) + style.brightness, -0.6, 0.6)),
         density=_share(2 * lean(0.5, 0.2) - 0.4),

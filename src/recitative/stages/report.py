@@ -1,0 +1,151 @@
+"""`recitative report`: all that was found, as one page -> build/report/; and the short of it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pandas as pd
+
+from recitative.corpora.base import ROLES
+from recitative.errors import UserError
+from recitative.files import atomic_folder, read_csv, read_json
+from recitative.params import Params
+from recitative.reports.cells import Cell, read_cells, read_comparisons, song_confusions
+from recitative.reports.html import Evidence, write_report
+from recitative.reports.tables import summary_text
+from recitative.stages import identity
+from recitative.stages.workspace import (
+    AGREEMENT,
+    CONTROLS,
+    DATA,
+    EVALUATE,
+    FEATURES,
+    INDEX,
+    LANGUAGES,
+    PAIRINGS,
+    PRETRAIN,
+    REGISTRY,
+    REPORT,
+    SPLITS,
+    TRANSFER,
+)
+from recitative.tracking.history import earlier_results
+
+PICTURES = {"alpha": "Agreement by answer", "raters": "Every two raters"}
+PICTURES["confusion"] = "What other raters say"
+
+
+def run(params: Params) -> None:
+    """Read what the stages wrote and write the page; an absent stage is a sentence on it."""
+    folders = {pairing: TRANSFER / pairing for pairing in PAIRINGS}
+    folders |= {f"none2{music}": CONTROLS / music for music in ("eng", "man")}
+    predictions = {name: folder / "predictions.csv" for name, folder in folders.items()}
+    alpha = [row for row in _rows(AGREEMENT / "alpha.csv") if row["resampled"] == "both"]
+    evidence = Evidence(
+        cells=_cells(),
+        comparisons=read_comparisons(_rows(EVALUATE / "tests.csv")),
+        synthetic=is_synthetic(DATA, INDEX),
+        params=params.model_dump(mode="json"),
+        average=params.report.average,
+        provenance=identity.provenance("report"),
+        confusions={
+            name: song_confusions(pd.read_csv(path))
+            for name, path in predictions.items()
+            if path.exists()
+        },
+        histories={
+            language: [_numbers(row) for row in rows]
+            for language in LANGUAGES
+            if (rows := _rows(PRETRAIN / language / "history.csv"))
+        },
+        certificate=_json(SPLITS / "certificate.json", {}),
+        problems={
+            role: _rows(INDEX / f"{role}.problems.csv") + _rows(FEATURES / role / "problems.csv")
+            for role in ROLES
+        },
+        alpha=[_numbers(row) for row in alpha],
+        listeners=_json(AGREEMENT / "agreement.json", {}),
+        pictures=list(_pictures()),
+        decisions=_json(REGISTRY / "decision.json", []),
+        runs=dict(_runs(folders)),
+        earlier=earlier_results(),
+    )
+    with atomic_folder(REPORT) as folder:
+        write_report(evidence, folder)
+    click.echo(f"{REPORT}/index.html")
+
+
+def summary(params: Params) -> None:
+    """Print the results, the promoted models and where the report is."""
+    decisions = _json(REGISTRY / "decision.json", [])
+    page = REPORT / "index.html"
+    click.echo(summary_text(_cells(), decisions, is_synthetic(DATA, INDEX), page))
+
+
+def is_synthetic(data: Path, index: Path) -> bool:
+    """Whether any of the corpus is the embedded one: by its README, or by its artists' names.
+
+    Either mark is enough: music of one's own beside synthetic speech says as little, and one label
+    too many is a smaller error than one too few.
+    """
+    readme = data / "README.txt"
+    if readme.is_file() and "SYNTHETIC" in readme.read_text(encoding="utf-8", errors="replace"):
+        return True
+    groups = [
+        row["group"] for role in ("music-eng", "music-man") for row in _rows(index / f"{role}.csv")
+    ]
+    return any(group.startswith("Synthetic artist") for group in groups)
+
+
+def _cells() -> list[Cell]:
+    missing = [
+        name
+        for name in ("summary", "results", "classes")
+        if not (EVALUATE / f"{name}.csv").exists()
+    ]
+    if missing:
+        raise UserError(f"{EVALUATE / missing[0]}.csv: no results yet; run `recitative evaluate`")
+    return read_cells(
+        *(_rows(EVALUATE / f"{name}.csv") for name in ("summary", "results", "classes"))
+    )
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    return read_csv(path) if path.exists() else []
+
+
+def _json(path: Path, absent: Any) -> Any:
+    return read_json(path) if path.exists() else absent
+
+
+def _numbers(row: dict[str, str]) -> dict[str, Any]:
+    return {name: _number(text) for name, text in row.items()}
+
+
+def _number(text: str) -> Any:
+    """A cell as a number where it is one; an empty one is None."""
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return text
+
+
+def _pictures() -> Iterator[tuple[str, Path]]:
+    for music in ("eng", "man"):
+        for name, title in PICTURES.items():
+            path = AGREEMENT / "figures" / music / f"{name}-column.png"
+            if path.exists():
+                yield f"{title}, {LANGUAGES[music]} music", path
+
+
+def _runs(folders: dict[str, Path]) -> Iterator[tuple[str, str]]:
+    """Every run id that the stages wrote down, by what it is of."""
+    for language in LANGUAGES:
+        if found := _json(PRETRAIN / language / "run.json", {}):
+            yield f"pretrain {language}", found["run_id"]
+    for pairing, folder in folders.items():
+        for mode, repeats in _json(folder / "run.json", {}).items():
+            if mode != "parent":
+                for repeat, run_id in repeats.items():
+                    yield f"{pairing} {mode} {repeat}", run_id
