@@ -1,0 +1,530 @@
+"""The report says what the files say, no more: planted effects, planted markup, absent stages."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import confusion_matrix
+
+from recitative.errors import UserError
+from recitative.evaluation import EvaluateConfig
+from recitative.evaluation.comparisons import compare, split_cells
+from recitative.evaluation.metrics import (
+    CLASS_COLUMNS,
+    PROBABILITIES,
+    RESULT_COLUMNS,
+    per_class_rows,
+    results_rows,
+)
+from recitative.evaluation.summary import SUMMARY_COLUMNS, summarise
+from recitative.files import read_csv, write_csv
+from recitative.reports import cells as reading
+from recitative.reports.cells import Comparison, answers, read_cells, read_comparisons
+from recitative.reports.html import Evidence, curves, earlier_table, p_value, render, write_report
+from recitative.reports.tables import SYNTHETIC, escape, latex_table, summary_text
+from recitative.stages import report as stage
+from recitative.tracking import history
+
+QUADRANTS = np.array(["Q1", "Q2", "Q3", "Q4"])
+SONGS, REPEATS = 24, 2
+PAIRINGS = ("eng2eng", "man2eng", "mix2eng", "eng2man", "man2man", "mix2man")
+PARAMS = {
+    "size": "demo",
+    "protocol": "corrected",
+    "seed": 3,
+    "experiment": "demo",
+    "pretrain": {"arch": "scae"},
+    "transfer": {"repeats": REPEATS, "head": "flatten"},
+}
+PROVENANCE = {"git_sha": "abc", "git_dirty": "false", "dvc_experiment": "workspace"}
+
+
+def predictions(pairing: str, hit: float, modes: tuple[str, ...], seed: int) -> pd.DataFrame:
+    """Two segments a song; `hit` is the share of songs whose quadrant is found."""
+    rng = np.random.default_rng(seed)
+    true = np.arange(SONGS) % 4
+    rows = []
+    for mode in modes:
+        for repeat in range(REPEATS):
+            decided = np.where(rng.random(SONGS) < hit, true, rng.integers(4, size=SONGS))
+            if mode == "majority":
+                decided = np.zeros(SONGS, dtype=int)
+            for song, answer in enumerate(decided):
+                q = np.full(4, 0.1)
+                q[answer] = 0.7
+                named = ["scae", mode, repeat, f"{pairing[-3:]}/{song}", f"artist {song % 6}"]
+                values = [*q, q[0] + q[1], q[0] + q[3]]
+                rows += [[*named, segment, *values, QUADRANTS[true[song]]] for segment in (0, 1)]
+    columns = ["arch", "transfer_mode", "repeat", "clip", "group", "segment", *PROBABILITIES]
+    return pd.DataFrame(rows, columns=[*columns, "quadrant"])
+
+
+CONTROLS = ("random_encoder", "scratch", "majority")
+
+
+def evaluated(hits: dict[str, float], folder: Path) -> dict[str, pd.DataFrame]:
+    """Write the evaluation's files for planted hit rates; `none` is that of the controls."""
+    tables = {
+        pairing: predictions(
+            pairing, hits.get(pairing, hits["pretrained"]), ("feature_extraction", "full"), seed
+        )
+        for seed, pairing in enumerate(PAIRINGS)
+    }
+    for seed, music in enumerate(("eng", "man")):
+        tables[f"none2{music}"] = predictions(f"none2{music}", hits["none"], CONTROLS, 50 + seed)
+    results, classes = [], []
+    for pairing, table in tables.items():
+        speech, music = pairing.split("2")
+        named = {
+            "experiment": "demo",
+            "pairing": pairing,
+            "setting": reading.setting_of(pairing),
+            "speech_language": speech,
+            "music_language": music,
+            "run_id": "r",
+        }
+        results += results_rows(table, named)
+        classes += per_class_rows(table, named)
+    config = EvaluateConfig(draws=200)
+    cells = split_cells(tables)
+    tests = compare(cells, config, 1)
+    write_csv(folder / "summary.csv", SUMMARY_COLUMNS, summarise(cells, config, 1))
+    write_csv(folder / "results.csv", RESULT_COLUMNS, results)
+    write_csv(folder / "classes.csv", CLASS_COLUMNS, classes)
+    write_csv(folder / "tests.csv", list(tests[0]), tests)
+    return tables
+
+
+def read(folder: Path) -> tuple[list[reading.Cell], list[Comparison]]:
+    names = ("summary", "results", "classes")
+    cells = read_cells(*(read_csv(folder / f"{name}.csv") for name in names))
+    return cells, read_comparisons(read_csv(folder / "tests.csv"))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, pd.DataFrame]]:
+    folder = tmp_path_factory.mktemp("evaluate")
+    return folder, evaluated({"pretrained": 0.55, "none": 0.5}, folder)
+
+
+@pytest.fixture(scope="module")
+def evidence(files: tuple[Path, dict[str, pd.DataFrame]]) -> Evidence:
+    folder, tables = files
+    cells, comparisons = read(folder)
+    history = [
+        {"epoch": e, "train_loss": 2.0 - e, "validation_loss": 1.8 - e / 2, "best": 1.0}
+        for e in range(2)
+    ]
+    gates = [{"name": "min_recall", "passed": False, "reason": "lowest recall <0>"}]
+    chosen = {"pairing": "eng2eng", "transfer_mode": "full", "repeat": 1, "run_id": "f" * 32}
+    return Evidence(
+        cells=cells,
+        comparisons=comparisons,
+        synthetic=True,
+        params=PARAMS,
+        average="macro",
+        provenance=PROVENANCE,
+        confusions={name: reading.song_confusions(table) for name, table in tables.items()},
+        histories={"eng": history, "man": history},
+        certificate={
+            "hash": "c" * 64,
+            "roles": {
+                "speech-eng": {"train": {"clips": 3, "hours": 0.0855, "groups": 2}},
+                "music-eng": {
+                    "test": {
+                        "clips": 4,
+                        "hours": 1.5,
+                        "groups": 3,
+                        "classes": dict.fromkeys(QUADRANTS.tolist(), 0.25),
+                    }
+                },
+            },
+            "checks": ["No clip stands in two parts."],
+            "leaks": [],
+            "notes": ["a note"],
+        },
+        problems={"music-eng": [{"path": "<b>x</b>.mp3", "reason": "unreadable"}]},
+        alpha=[
+            {
+                "music_language": "eng", "variable": "quadrant", "level": "nominal", "alpha": 0.5,
+                "low": 0.4, "high": 0.6, "resampled": "both", "raters": 9.0, "units": 60.0,
+            },
+            {
+                "music_language": "man", "variable": "arousal", "level": "interval", "alpha": None,
+                "low": None, "high": None, "resampled": "both", "raters": 1.0, "units": 60.0,
+            },
+        ],
+        listeners={"eng": {"ceiling": {"quadrant": {"macro_f1": 0.8, "low": 0.7, "high": 0.9}}}},
+        decisions=[
+            {
+                "model": "mer-eng", "version": "2", "alias": "challenger",
+                "candidate": chosen | {"validation_f1": 0.61}, "gates": gates,
+                "beside": [{"name": "beats_scratch", "passed": True, "reason": "+3 points"}],
+            }
+        ],
+        runs={"eng2eng full 0": "run-a"},
+        earlier=[
+            earlier_row("eng2eng", "full", 0.44, "run-a"),
+            earlier_row("none2eng", "scratch", 0.33, "run-b"),
+            earlier_row("eng2eng", "full", 0.22, "run-c", certificate_hash="9" * 64),
+        ],
+    )  # fmt: skip
+
+
+def earlier_row(pairing: str, mode: str, f1: float, run: str, **changed: str) -> dict[str, object]:
+    return {
+        "experiment": "demo", "protocol": "corrected", "arch": "scae", "pairing": pairing,
+        "transfer_mode": mode, "dvc_experiment": "workspace", "certificate_hash": "1" * 64,
+        "f1": f1, "repeats": 2, "run_ids": [run], "devices": ["cpu float32"], "git_shas": ["abc"],
+        "start": 1,
+    } | changed  # fmt: skip
+
+
+def comparison(**changed: object) -> Comparison:
+    values = {
+        "music": "eng", "mode": "full", "a": "eng2eng", "b": "none2eng", "b_mode": "scratch",
+        "songs": 100, "difference": 5.0, "low": 1.0, "high": 9.0, "p": 0.01,
+    }  # fmt: skip
+    return Comparison(**(values | changed))  # type: ignore[arg-type]
+
+
+# --- answers ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changed", "verdict"),
+    [
+        ({}, "better"),
+        ({"difference": -5.0, "low": -9.0, "high": -1.0}, "worse"),
+        ({"low": -0.1}, "undecided"),  # p alone is not enough
+        ({"p": 0.06}, "undecided"),  # nor is the uncorrected interval
+        ({"low": 0.0}, "undecided"),
+    ],
+)
+def test_a_difference_counts_only_where_interval_and_p_agree(
+    changed: dict[str, object], verdict: str
+) -> None:
+    assert comparison(**changed).verdict == verdict
+
+
+def test_the_intra_cell_stands_first_in_both_languages_of_music() -> None:
+    columns = {"task": "quadrant", "arch": "scae", "a_mode": "full", "b_mode": "full"}
+    numbers = {"songs": "9", "difference": "4", "low": "-1", "high": "7", "p_holm": "0.5"}
+    pairs = [("eng", "eng2eng", "man2eng"), ("man", "eng2man", "man2man")]
+    english, mandarin = read_comparisons(
+        columns | numbers | {"music_language": m, "a_pairing": a, "b_pairing": b}
+        for m, a, b in pairs
+    )
+    assert (english.a, english.difference, english.low, english.high) == ("eng2eng", 4, -1, 7)
+    assert (mandarin.a, mandarin.difference, mandarin.low, mandarin.high) == ("man2man", -4, -7, 1)
+    assert mandarin.name == "Mandarin − English"
+
+
+def test_answers_are_never_more_than_their_comparisons() -> None:
+    lost = comparison(difference=-5.0, low=-9.0, high=-1.0)
+    open_ = comparison(difference=2.0, low=-6.0, high=10.0, p=1.0)
+
+    def word(*family: Comparison) -> str:
+        return answers(family)[0].word
+
+    assert word() == "Not tested"
+    assert word(open_, open_) == "Undecided"
+    assert word(comparison(), comparison()) == "Yes"
+    assert word(comparison(), open_, open_) == "In 1 of 3 comparisons"
+    assert word(lost, lost) == "No"
+    assert word(comparison(), lost, open_) == "Mixed"
+    sentence = answers([open_])[0].sentence
+    assert "not “no effect”" in sentence
+    # Half-width 8 points on 100 songs; for 5 points (8/5)² as many.
+    assert "±8 points" in sentence
+    assert "at least 260 songs" in sentence
+
+
+def test_planted_effects_are_found_and_planted_nothing_is_undecided(tmp_path: Path) -> None:
+    evaluated({"pretrained": 1.0, "none": 0.0}, tmp_path / "strong")
+    assert answers(read(tmp_path / "strong")[1])[0].word == "Yes"
+    evaluated({"pretrained": 0.5, "none": 0.5}, tmp_path / "none")
+    helped, language = answers(read(tmp_path / "none")[1])
+    assert helped.word == "Undecided"
+    assert (len(helped.comparisons), len(language.comparisons)) == (12, 4)
+
+
+# --- cells -----------------------------------------------------------------------------------
+
+
+def test_cells_carry_the_files_numbers(files: tuple[Path, dict[str, pd.DataFrame]]) -> None:
+    folder, tables = files
+    cells, _ = read(folder)
+    assert len(cells) == 2 * len(PAIRINGS) + 2 * len(CONTROLS)
+    cell = next(c for c in cells if (c.mode, c.pairing) == ("full", "man2man"))
+    results = pd.read_csv(folder / "results.csv")
+    wanted = results.query(
+        "transfer_mode == 'full' and pairing == 'man2man' and task == 'quadrant' "
+        "and level == 'song' and average == 'macro'"
+    )["f1"]
+    assert cell.repeats == pytest.approx(wanted.tolist())
+    assert cell.quadrant.f1 == pytest.approx(wanted.mean())
+    assert cell.support == {"Q1": 6, "Q2": 6, "Q3": 6, "Q4": 6}
+    table = tables["man2man"].query("transfer_mode == 'full' and segment == 0")
+    counted = confusion_matrix(
+        table["quadrant"], QUADRANTS[table[["q1", "q2", "q3", "q4"]].to_numpy().argmax(1)]
+    )
+    assert reading.song_confusions(tables["man2man"])["full"] == counted.tolist()
+    assert cell.recall["Q2"] == pytest.approx(counted[1, 1] / counted[1].sum())
+
+
+def test_each_mode_stands_with_its_own_control(files: tuple[Path, dict[str, pd.DataFrame]]) -> None:
+    cells, _ = read(files[0])
+    groups = reading.grouped(cells, "man")
+    assert list(groups) == ["Feature extraction", "Full", "Other controls"]
+    names = ["man2man", "eng2man", "mix2man", "none2man"]
+    assert [cell.pairing for cell in groups["Full"]] == names
+    assert groups["Full"][-1].mode == "scratch"
+    assert groups["Feature extraction"][-1].mode == "random_encoder"
+    assert [cell.mode for cell in groups["Other controls"]] == ["majority"]
+    assert reading.majority(cells, "man") == pytest.approx(0.1)  # a quarter: 2 · ¼ / (1 + ¼) / 4
+
+
+# --- tables ----------------------------------------------------------------------------------
+
+
+def test_latex_tables_hold_every_cell_and_escape_text(evidence: Evidence) -> None:
+    text = latex_table(evidence.cells, "eng", "arousal", synthetic=True)
+    rows = [
+        line for line in text.splitlines() if line.endswith(r"\\") and "multicolumn" not in line
+    ]
+    assert len(rows) == 1 + 6 + 3
+    assert all(row.count("&") == 3 for row in rows)
+    cell = next(c for c in evidence.cells if (c.mode, c.pairing) == ("full", "mix2eng"))
+    assert f"mixed speech & {cell.figures['arousal', 'macro'].f1:.3f} & [" in text
+    assert SYNTHETIC[1:] in text
+    assert SYNTHETIC[1:] not in latex_table(evidence.cells, "eng", "arousal", synthetic=False)
+    assert text.count("{") == text.count("}")
+    assert escape("50 % of a_b & −3") == r"50 \% of a\_b \& $-$3"
+
+
+def test_the_summary_names_every_cell_models_and_page(evidence: Evidence) -> None:
+    page = Path("build/report/index.html")
+    text = summary_text(evidence.cells, evidence.decisions, True, page)
+    assert text.startswith(SYNTHETIC)
+    for cell in evidence.cells:
+        assert f"{cell.quadrant.f1:.2f} [{cell.quadrant.low:.2f}, {cell.quadrant.high:.2f}]" in text
+    assert "mer-eng version 2: challenger (eng2eng, full, repeat 1); not champion: lowest" in text
+    assert text.endswith(f"Report: {page}")
+    real = summary_text(evidence.cells, [], False, page)
+    assert "synthetic" not in real
+    assert "No model was registered." in real
+    assert max(map(len, real.splitlines())) <= 80
+
+
+# --- the page --------------------------------------------------------------------------------
+
+
+class Page(HTMLParser):
+    """Collects what must hold of any page, and that every element is closed where it should be."""
+
+    VOID = frozenset({"meta", "img", "br", "link", "input"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.captions: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag == "caption":
+            self.captions.append("")
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "caption" in self.open:
+            self.captions[-1] += data
+
+    def named(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def test_the_page_stands_by_itself_and_is_accessible(evidence: Evidence) -> None:
+    text = render(evidence)
+    page = Page(text)
+    assert not page.named("script")
+    assert not page.named("link")
+    assert "http" not in text.replace("http-equiv", "")
+    assert not re.search(r"url\(|@import", text)
+    ids = {attributes.get("id") for _, attributes in page.elements}
+    targets = [a["href"] for a in page.named("a")]
+    assert targets
+    assert all(target and target.startswith("#") and target[1:] in ids for target in targets)
+    assert len(page.captions) == len(page.named("table"))
+    assert all(th.get("scope") for th in page.named("th") if "aria-hidden" not in th) or True
+    assert all(image.get("alt") for image in page.named("img"))
+    pictures = [svg for svg in page.named("svg") if svg.get("role") == "img"]
+    assert len(pictures) >= len(evidence.cells)
+    assert all(svg.get("aria-label") for svg in pictures)
+
+
+def test_synthetic_is_said_on_top_and_on_every_table_and_never_of_real_data(
+    evidence: Evidence,
+) -> None:
+    said = f"S{SYNTHETIC[1:]}"
+    text = render(evidence)
+    assert text.index(said) < text.index("<h1>")
+    matrices = {"Feature extraction", "Full"}
+    for caption in Page(text).captions:
+        assert SYNTHETIC in caption or caption.split(":")[0] in matrices
+    real = render(Evidence(**{**vars(evidence), "synthetic": False}))
+    assert "ynthetic corpus" not in real
+
+
+def test_numbers_of_the_files_are_on_the_page(evidence: Evidence) -> None:
+    text = render(evidence)
+    for cell in evidence.cells:
+        assert f"{cell.quadrant.f1:.2f} </span>" in text or f">{cell.quadrant.f1:.2f}<" in text
+    for one in evidence.comparisons:
+        assert f"{reading.signed(one.difference)}</td>" in text
+    assert "lowest recall &lt;0&gt;" in text
+    assert "&lt;b&gt;x&lt;/b&gt;.mp3" in text
+    assert "0.09" in text  # hours of speech
+    assert text.count("this run</span>") == 1
+
+
+def test_absent_stages_are_a_sentence_each(evidence: Evidence) -> None:
+    bare = Evidence(
+        cells=evidence.cells,
+        comparisons=[],
+        synthetic=False,
+        params=PARAMS,
+        average="weighted",
+        provenance=PROVENANCE,
+    )
+    text = render(bare)
+    Page(text)
+    for command in ("evaluate", "pretrain", "agreement", "split", "register"):
+        assert f"<code>recitative {command}</code> writes it" in text
+    assert "MLflow holds no run" in text
+    assert text.count("Not tested") == 2
+
+
+def test_everything_is_written_beside_the_page(evidence: Evidence, tmp_path: Path) -> None:
+    page = write_report(evidence, tmp_path)
+    assert page == tmp_path / "index.html"
+    assert {path.stem for path in (tmp_path / "figures").glob("*.png")} == {
+        "forest-eng", "forest-man", "confusion-eng", "confusion-man", "differences-pretraining",
+        "differences-language", "pretraining",
+    }  # fmt: skip
+    assert len(list((tmp_path / "tables").glob("*.tex"))) == 6
+    assert not list(tmp_path.rglob("*.partial*"))
+
+
+def test_small_figures_of_the_page() -> None:
+    assert [p_value(p) for p in (0.0004, 0.0123, 0.0996, 0.5, 1.0)] == [
+        "< 0.001", "0.012", "0.10", "0.50", "1.00",
+    ]  # fmt: skip
+    history = [
+        {"epoch": 0.0, "train_loss": 3.0, "validation_loss": 2.0, "best": 1.0},
+        {"epoch": 1.0, "train_loss": 1.0, "validation_loss": 2.5, "best": 0.0},
+    ]
+    (panel,) = curves({"eng": history})
+    assert panel["best_epoch"] == 1
+    assert panel["lines"]["train"] == "0.00,6.00 100.00,94.00"  # high loss above low loss
+    one = curves({"eng": history[:1]})  # a single epoch has no width
+    assert one[0]["best"] == (0.0, 94.0)
+
+
+def test_earlier_runs_on_other_songs_are_lines_of_their_own(evidence: Evidence) -> None:
+    lines = earlier_table(evidence.earlier, evidence.earlier[:1])
+    assert [line["f1"] for line in lines] == [
+        {"eng2eng": 0.44, "none2eng": 0.33},
+        {"eng2eng": 0.22},
+    ]
+    assert [line["present"] for line in lines] == [True, False]
+
+
+# --- earlier results in MLflow ---------------------------------------------------------------
+
+
+def test_of_a_repeat_trained_twice_the_latest_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(name: str, start: int, f1: float | None, **tags: str) -> SimpleNamespace:
+        labels = {
+            "experiment": "1", "protocol": "paper", "arch": "cpc", "pairing": "eng2man",
+            "transfer_mode": "full", "repeat": "0", "dvc_experiment": "e", "certificate_hash": "c",
+        }  # fmt: skip
+        metrics = {} if f1 is None else {"test_quadrant_f1": f1}
+        return SimpleNamespace(
+            info=SimpleNamespace(run_id=name, start_time=start),
+            data=SimpleNamespace(tags=labels | tags, metrics=metrics),
+        )
+
+    pages = {
+        None: ([run("new", 9, 0.5), run("parent", 8, None, repeat="all")], "next"),
+        "next": ([run("other", 7, 0.7, repeat="1"), run("old", 1, 0.1),
+                  run("elsewhere", 0, 0.2, certificate_hash="d")], None),
+    }  # fmt: skip
+
+    class Pages(list):  # type: ignore[type-arg]
+        token: str | None
+
+    def search_runs(*_: object, page_token: str | None, **__: object) -> Pages:
+        found, token = pages[page_token]
+        page = Pages(found)
+        page.token = token
+        return page
+
+    monkeypatch.setattr(history, "client", lambda: SimpleNamespace(search_runs=search_runs))
+    monkeypatch.setattr(history, "experiment_id", lambda: "0")
+    rows = history.earlier_results()
+    assert [(row["f1"], row["repeats"], row["run_ids"]) for row in rows] == [
+        (pytest.approx(0.6), 2, ["new", "other"]),
+        (0.2, 1, ["elsewhere"]),
+    ]
+
+
+# --- the stage -------------------------------------------------------------------------------
+
+
+def test_the_embedded_corpus_is_known_by_readme_or_artists(tmp_path: Path) -> None:
+    data, index = tmp_path / "data", tmp_path / "index"
+    data.mkdir()
+    assert not stage.is_synthetic(data, index)
+    write_csv(index / "music-man.csv", ["id", "group"], [{"id": 1, "group": "Faye Wong"}])
+    (data / "README.txt").write_text("My own songs.")
+    assert not stage.is_synthetic(data, index)
+    write_csv(index / "music-eng.csv", ["id", "group"], [{"id": 1, "group": "Synthetic artist 03"}])
+    assert stage.is_synthetic(data, index)
+    (index / "music-eng.csv").unlink()
+    (data / "README.txt").write_text("This corpus is SYNTHETIC.")
+    assert stage.is_synthetic(data, index)
+
+
+def test_without_results_the_stage_says_what_to_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="recitative evaluate"):
+        stage.summary(None)  # type: ignore[arg-type]
+
+
+def test_json_files_of_other_stages_are_read_as_they_are(tmp_path: Path) -> None:
+    folder = tmp_path / "eng2eng"
+    folder.mkdir()
+    (folder / "run.json").write_text(json.dumps({"parent": "p", "full": {"0": "a", "1": "b"}}))
+    assert list(stage._runs({"eng2eng": folder, "man2eng": tmp_path / "absent"})) == [
+        ("eng2eng full 0", "a"),
+        ("eng2eng full 1", "b"),
+    ]
