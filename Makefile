@@ -38,7 +38,7 @@ use-demo: setup ## the embedded corpus as data/ again
 	@recitative use-demo
 
 test: setup ## the tests
-	@python -m pytest -n auto --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=85
+	@python -m pytest -n auto --dist loadfile --cov --cov-report=term:skip-covered --cov-fail-under=85
 
 lint: setup ## ruff, mypy, the import contract
 	@ruff check . && ruff format --check . && mypy && lint-imports

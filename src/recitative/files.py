@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import glob
 import json
 import os
 import shutil
@@ -9,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from recitative.errors import UserError
 
@@ -32,6 +35,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """A temporary folder beside `folder`, which takes its place when the block ends well."""
     folder.parent.mkdir(parents=True, exist_ok=True)
+    for left in folder.parent.glob(f".{glob.escape(folder.name)}.*.partial"):
+        if not psutil.pid_exists(int(left.suffixes[-2][1:])):  # of a process that was killed
+            shutil.rmtree(left)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()

@@ -68,10 +68,19 @@ class Listener:
         """
         if not (folder / DESCRIPTION).exists():
             raise UserError(f"{folder}: no {DESCRIPTION} here; name a folder that holds a model")
-        description = read_json(folder / DESCRIPTION)
-        model = build_classifier(description, build_encoder(description))
+        try:
+            description = read_json(folder / DESCRIPTION)
+            FeatureConfig.model_validate(description["features"])
+            model = build_classifier(description, build_encoder(description))
+        except (ValueError, KeyError, TypeError) as error:  # no JSON, a section missing or wrong
+            raise UserError(
+                f"{folder / DESCRIPTION}: no description of a model "
+                f"({' '.join(str(error).split())}); run the stage that wrote it again"
+            ) from error
         load_weights(folder / WEIGHTS, model)
-        return Listener(model.eval(), description, compute or Compute.decide(ComputeConfig()))
+        compute = compute or Compute.decide(ComputeConfig())
+        compute.place(model)
+        return Listener(model.eval(), description, compute)
 
     def hear(self, path: Path) -> Heard:
         """Read a file of any rate and channel count, at least one segment long.

@@ -26,7 +26,7 @@ from recitative.reports.agreement_figures import draw_agreement
 from recitative.seeding import derive_seed
 from recitative.stages import identity
 from recitative.stages.workspace import AGREEMENT, INDEX, workers
-from recitative.tracking.runs import parent_run_id
+from recitative.tracking.runs import parent_run_id, reap
 from recitative.tracking.runs import run as open_run
 
 
@@ -113,6 +113,7 @@ def _deliver(
 
 def run(params: Params) -> None:
     """Of every music set with several raters: alpha, majority, ceiling -> build/agreement/."""
+    reap()
     rows: list[dict[str, Any]] = []
     sets: dict[str, Any] = {}
     seed, jobs = derive_seed(params.seed, "agreement"), workers(params.compute)

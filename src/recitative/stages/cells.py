@@ -152,7 +152,8 @@ def _run_repeat(repeat: Repeat) -> list[Finished]:
 def _run_mode(repeat: Repeat, name: str) -> Finished:
     label = f"{name}-{repeat.repeat}"
     done = repeat.work / f"{label}.json"
-    if not done.exists():
+    # Killed between its results and its end: the run is gone through once more, training nothing.
+    if not done.exists() or done.with_suffix(".run_id").exists():
         _train_mode(repeat, name, done)
     found = read_json(done)
     folds = range(len(found["folds"]))
@@ -182,20 +183,19 @@ def _train_mode(repeat: Repeat, name: str, done: Path) -> None:
         results, histories, tables = [], [], []
         for fold, parts in enumerate(folds):
             prefix = f"fold{fold}_" if len(folds) > 1 else ""
-            history = []
             for epoch in _train_fold(repeat, name, fold, segments, parts, compute):
-                history.append(epoch.row())
                 step = {f"{prefix}{key}": value for key, value in epoch.metrics().items()}
                 tracked.log_metrics(step, step=epoch.index)
             path = repeat.work / f"{name}-{repeat.repeat}-{fold}"
-            results.append(read_json(path.with_suffix(".json")) | {"epochs": len(history)})
+            result = read_json(path.with_suffix(".json"))
+            histories.append(result.pop("history"))
+            results.append(result | {"epochs": len(histories[-1])})
             tables.append(pd.read_csv(path.with_suffix(".csv")))
-            histories.append(history)
         test = scores(pd.concat(tables))
         tracked.log_metrics({f"test_{key}": value for key, value in test.items()})
         validation = pd.DataFrame([fold["validation"] for fold in results]).mean()
         tracked.log_metrics({f"best_validation_{k}": float(v) for k, v in validation.items()})
-        tracked.log_figure(history_figure(*[h for h in histories if h]), "history.png")
+        tracked.log_figure(history_figure(*histories), "history.png")
         tracked.log_metrics({"dropped_clips": sum(fold["dropped_clips"] for fold in results)})
         log_predictions(tracked, pd.concat(tables))
         write_json(done, {"run_id": tracked.id, "folds": results})
@@ -263,7 +263,10 @@ def _train_fold(
     if config.labels == "reliable":
         kept = reliable_part(taught, parts.train, opinions, config.reliable_agreement)
         learned = replace(parts, train=kept)
-    yield from fit_mode(mode, model, taught, learned, codes, config, compute, seed, checkpoint)
+    history = []
+    for epoch in fit_mode(mode, model, taught, learned, codes, config, compute, seed, checkpoint):
+        history.append(epoch.row())
+        yield epoch
     tables = {}
     for part, rows in (("validation", parts.validation), ("test", parts.test)):
         predicted = predict_segments(model, segments, rows, compute, codes)
@@ -277,6 +280,7 @@ def _train_fold(
         "validation": scores(tables["validation"]),
         "train_clips": clips[1],
         "dropped_clips": clips[0] - clips[1],
+        "history": history,
     }
     write_json(path.with_suffix(".json"), result)
     checkpoint.remove()

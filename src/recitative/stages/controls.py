@@ -45,6 +45,7 @@ def run(params: Params, music: str) -> None:
         transfer.model_dump(mode="json"),
         FEATURES / role / "features.json",
         SPLITS / f"{role}.csv",
+        INDEX / f"{role}.csv",
         [params.seed, str(compute), params.split.model_dump(mode="json")],
     )
     work = work_folder(f"controls-{music}", key)

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from recitative.errors import UserError
-from recitative.files import write_json
+from recitative.files import atomic_path, write_json
 from recitative.predict import Heard, Listener
 from recitative.tracking import registry
 
@@ -30,14 +30,25 @@ def run(
             click.echo(f"error: {error}", err=True)
             continue
         click.echo(describe(heard[-1]))
-    if json_file and heard:
+    if heard:
+        try:
+            _write(heard, json_file, plot_file)
+        except OSError as error:
+            raise UserError(
+                f"{error.filename2 or error.filename}: cannot be written "
+                f"({(error.strerror or str(error)).lower()}); name another file"
+            ) from error
+    return len(heard) == len(files)
+
+
+def _write(heard: Sequence[Heard], json_file: Path | None, plot_file: Path | None) -> None:
+    if json_file:
         write_json(json_file, [one.to_json() for one in heard])
-    if plot_file and heard:
+    if plot_file:
         from recitative.reports.circumplex import path_figure
 
-        plot_file.parent.mkdir(parents=True, exist_ok=True)
-        path_figure(heard).savefig(plot_file)
-    return len(heard) == len(files)
+        with atomic_path(plot_file) as temporary:
+            path_figure(heard).savefig(temporary)
 
 
 def describe(heard: Heard) -> str:

@@ -3,7 +3,8 @@
 data.dvc imports the embedded corpus. `dvc add data` on it would keep that import, and the next
 `dvc repro` would overwrite the user's files; so the import is removed first, then data/ is added.
 The user's files are linked (reflink, else hard link, else copied), never moved; where anything in
-data/ is not known to DVC, nothing is touched.
+data/ is not known to DVC, nothing is touched, and a data/ that is the user's own is put aside, never
+deleted: it may be the only place where its files have their names.
 """
 
 import fcntl
@@ -11,6 +12,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +20,7 @@ import click
 
 from recitative.corpora.base import MissingDataError
 from recitative.errors import UserError
+from recitative.files import atomic_folder
 from recitative.params import Params
 from recitative.stages.workspace import DATA
 
@@ -30,6 +33,7 @@ deps:
 - path: build/corpus
 outs:
 - path: data
+  persist: true # DVC asks before it removes what is not its own
 """
 
 
@@ -50,22 +54,18 @@ def use(params: Params, folder: Path) -> None:
             "params.yaml names (datasets.*.folder)"
         )
     if source == DATA.resolve():
-        _dvc("remove", str(IMPORT))
+        if _is_import():
+            _dvc("remove", str(IMPORT))
         _dvc("add", "--quiet", str(DATA))
         click.echo("data/ is tracked as it is; `dvc repro` runs on it")
         return
     _require_known(DATA)
-    fresh = DATA.with_name(".data.partial")
-    shutil.rmtree(fresh, ignore_errors=True)
-    ways: dict[str, int] = {}
-    for name in found:
-        for path in _files(source / name):
-            way = _link(path, fresh / path.relative_to(source))
-            ways[way] = ways.get(way, 0) + 1
-    if IMPORT.exists():
-        _dvc("remove", str(IMPORT))
-    shutil.rmtree(DATA, ignore_errors=True)
-    fresh.rename(DATA)
+    ways: Counter[str] = Counter()
+    with atomic_folder(DATA) as fresh:
+        for name in found:
+            for path in _files(source / name):
+                ways[_link(path, fresh / path.relative_to(source))] += 1
+        _put_aside()
     _dvc("add", "--quiet", str(DATA))
     counted = ", ".join(f"{count} {way}" for way, count in ways.items())
     click.echo(f"data/ now holds {', '.join(found)} from {source} ({counted})")
@@ -77,15 +77,13 @@ def use(params: Params, folder: Path) -> None:
 
 
 def use_demo() -> None:
-    """Make data/ the import of the embedded corpus again; corpora linked into it stay elsewhere.
+    """Make data/ the import of the embedded corpus again; what it held is put aside.
 
     Raises:
         UserError: data/ holds what DVC does not know.
     """
     _require_known(DATA)
-    if IMPORT.exists():
-        _dvc("remove", str(IMPORT))
-    shutil.rmtree(DATA, ignore_errors=True)
+    _put_aside()
     IMPORT.write_text(EMBEDDED, encoding="utf-8")
     click.echo("data.dvc imports the embedded corpus; next: `dvc repro`")
 
@@ -93,11 +91,34 @@ def use_demo() -> None:
 def guard() -> None:
     """Stop before DVC would overwrite files that somebody put into the imported data/ by hand.
 
+    The stage that makes the embedded corpus asks this first. With it unchanged, DVC itself refuses
+    to remove what it does not know (`persist`); but a new one it copies over files of equal names.
+
     Raises:
         UserError: data.dvc is the import, and data/ holds what DVC does not know.
     """
-    if IMPORT.exists() and "build/corpus" in IMPORT.read_text(encoding="utf-8"):
+    if _is_import():
         _require_known(DATA)
+
+
+def _is_import() -> bool:
+    return IMPORT.exists() and "build/corpus" in IMPORT.read_text(encoding="utf-8")
+
+
+def _put_aside() -> None:
+    """Make room for another data/: the import's is made again at will, any other is renamed."""
+    if _is_import():
+        shutil.rmtree(DATA, ignore_errors=True)
+    elif DATA.exists():
+        names = (DATA.with_name(f"data.kept{number}") for number in ("", *range(2, 10_000)))
+        kept = next(name for name in names if not name.exists())
+        DATA.rename(kept)
+        click.echo(
+            f"note: what data/ held is now in {kept}/; delete it when nothing in it is needed, or "
+            f"take it back: `make use-data DATA={kept}`"
+        )
+    if IMPORT.exists():
+        _dvc("remove", str(IMPORT))
 
 
 def _require_known(folder: Path) -> None:
@@ -128,15 +149,21 @@ def _names(entries: list[object]) -> Iterator[str]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    for parent, _, names in os.walk(folder, followlinks=True):
+    """Every file below `folder`; links to folders are followed, but in no circle."""
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        here = Path(parent)
+        above = {ancestor.resolve() for ancestor in (here, *here.parents)}
+        folders[:] = sorted(name for name in folders if (here / name).resolve() not in above)
         for name in sorted(names):
-            yield Path(parent) / name
+            yield here / name
 
 
 def _link(source: Path, target: Path) -> str:
     """Make `target` the same content as `source`, as cheaply as the file system can."""
     target.parent.mkdir(parents=True, exist_ok=True)
     source = source.resolve()
+    if not source.is_file():
+        raise MissingDataError(f"{source}: a link leads there, but no file is; mend or remove it")
     with source.open("rb") as content, target.open("wb") as clone:
         try:
             fcntl.ioctl(clone, FICLONE, content.fileno())

@@ -42,6 +42,7 @@ def run(params: Params, pairing: str) -> None:
         weights,
         FEATURES / role / "features.json",
         SPLITS / f"{role}.csv",
+        INDEX / f"{role}.csv",
         [params.seed, str(compute), params.split.model_dump(mode="json")],
     )
     work = work_folder(f"transfer-{pairing}", key)

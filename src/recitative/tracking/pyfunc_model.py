@@ -4,7 +4,6 @@ A request carries the audio itself, never a path: a served path would read any f
 """
 
 import base64
-import binascii
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -42,7 +41,7 @@ class RecitativeModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
                 file.write(base64.b64decode(song.audio, validate=True))
                 file.flush()
                 return self.listener.hear(Path(file.name)).to_json() | {"file": song.name}
-            except binascii.Error as error:
+            except ValueError as error:
                 return {"file": song.name, "error": f"audio is no base64: {error}"}
             except UserError as error:
                 return {"file": song.name, "error": str(error).replace(file.name, song.name)}

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 CHAMPION, CHALLENGER = "champion", "challenger"
 BUNDLE = "model/artifacts/bundle"
 SHA256 = "sha256"
+UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # no such model; no such alias
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,9 @@ def by_alias(name: str, alias: str) -> Version | None:
 
     try:
         return _version(client().get_model_version_by_alias(name, alias))
-    except MlflowException:  # no such model, or no such alias
+    except MlflowException as error:
+        if error.error_code not in UNKNOWN:  # a store that fails is no store without a champion
+            raise
         return None
 
 
@@ -145,6 +148,8 @@ def resolve(uri: str) -> Version:
             else client().get_model_version(name, which)
         )
     except MlflowException as error:
+        if error.error_code not in UNKNOWN:
+            raise
         raise UserError(
             f"{uri}: no such model in the registry; `make demo` or `dvc repro` makes one"
         ) from error

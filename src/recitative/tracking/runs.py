@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from recitative.files import atomic_path
 from recitative.tracking.store import client, experiment_id, tracking_uri
 
 if TYPE_CHECKING:
@@ -123,18 +124,20 @@ def _open(
         opened = Run(known)
         opened.set_tags({**mine, "resumed": "true"})
     else:
-        grouped = {"mlflow.parentRunId": parent} if parent else {}
-        made = client().create_run(experiment_id(), run_name=name, tags={**grouped})
+        # Whose it is comes with the run itself: one killed right after it is reaped, too.
+        first_tags = {**mine, **tags} | ({"mlflow.parentRunId": parent} if parent else {})
+        made = client().create_run(
+            experiment_id(), run_name=name, tags={key: str(tag) for key, tag in first_tags.items()}
+        )
         opened = Run(made.info.run_id)
-        opened.set_tags({**mine, **tags})
         written = [Param(key, str(value)[:500]) for key, value in params.items()]
         for first in range(0, len(written), 100):
             client().log_batch(opened.id, params=written[first : first + 100])
         if inputs:
             _log_inputs(opened.id, inputs)
         if resume:
-            resume.parent.mkdir(parents=True, exist_ok=True)
-            resume.write_text(opened.id)
+            with atomic_path(resume) as temporary:
+                temporary.write_text(opened.id)
     yield opened
 
 

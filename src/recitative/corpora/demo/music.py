@@ -17,7 +17,7 @@ from recitative.corpora.base import Language
 from recitative.corpora.demo.synthesis import VOWELS, Beat, Note, render
 
 # Standard deviation of a cue around its direction, on the scale of arousal and valence.
-SPREAD = {"eng": 0.24, "man": 0.35}
+SPREAD = {"eng": 0.24, "man": 0.42}
 
 # Western: seven steps; a progression is the scale step of each bar's triad.
 _MAJOR, _MINOR = (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10)
@@ -117,7 +117,7 @@ def play(
     seconds: float,
     rng: np.random.Generator,
 ) -> NDArray[np.float32]:
-    """Compose and render a piece: mono samples at 22.05 kHz, of peak 0.6.
+    """Compose and render a piece: mono samples at 22.05 kHz, of peak 0.55.
 
     Args:
         language: `eng` is Western and diatonic, `man` Chinese and pentatonic.

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SAMPLE_RATE = 22_050  # Hz
-PEAK = 0.6  # MP3 overshoots what a tanh has flattened: this leaves it room below full scale
+PEAK = 0.55  # MP3 overshoots what a tanh has flattened: this leaves it room below full scale
 PARTIALS = 14  # at most, in a note
 
 

@@ -1,0 +1,482 @@
+"""Supported, refuted or undecided: the verdict on each claim, with the numbers that it stands on.
+
+One effect a part of a claim, in points of song-level quadrant macro F, with a 95 % interval from a
+bootstrap over songs and repeats, all on the same test songs (`contrasts`).
+
+- *greater*: the two-sided p is the larger of the permutation's and the bootstrap's.
+- *similar*: two one-sided tests against ±3 points around what is expected (TOST); where the effect
+  lies outside, the two-sided p of being outside.
+
+Each claim has one p, that of the side on which its effects stand. Where all parts stand on the
+claimed side, it is the largest of the parts' (each must hold); else the smallest of those that
+stand against it, times the number of parts. Holm corrects these p's over the family of all claims
+that can be tested here. At a corrected p of at most 0.05 a claim is *supported* or, from the other
+side, *refuted*: the same strictness both ways. Everything else is *undecided*, which is not "no
+effect", and comes with the number of songs that could have decided (a lower bound: more songs do
+not shrink the chance of training). A claim whose cells are not there has no verdict, but says
+what is missing and which command makes it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from recitative.evaluation.claims import (
+    AGREE_LESS,
+    CLAIMS,
+    FASTER,
+    FIRST,
+    FOUR_PAST,
+    SECOND,
+    TWO_FUTURES,
+    CellName,
+    Claim,
+    Part,
+)
+from recitative.evaluation.contrasts import Contrast, SongSet, contrast, permutation_p
+from recitative.evaluation.metrics import Floats, SongDecisions, require_same_songs, song_decisions
+from recitative.evaluation.statistics import DRAWS, MARGIN, _interval, _tail, holm, songs_needed
+from recitative.seeding import derive_rng
+
+Word = Literal["supported", "refuted", "undecided", "not testable here"]
+SIGNIFICANCE = 0.05  # of a Holm-corrected p
+CLASSES = 4
+POINTS_OF_F = "points of macro F"
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """One self-supervised training, as far as a claim asks about it."""
+
+    experiment: str
+    arch: str
+    language: str
+    seed: int
+    past: int | None  # CPC's segments
+    future: int | None
+    accuracy: float | None  # CPC's on validation, [0, 1]
+    epochs_to_best: int  # epochs until the lowest validation loss, from 1
+    epochs: int  # that were run
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Krippendorff's alpha of one music set's quadrants, and its bootstrap over raters and clips."""
+
+    alpha: float
+    draws: Floats  # (D,), NaN where undefined
+    clips: int
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that there is to judge by.
+
+    Attributes:
+        cells: test predictions of each cell and control, all repeats, columns `PREDICTION_COLUMNS`.
+        hours: hours of speech a language behind each experiment.
+        runs: MLflow run ids of each cell.
+        pretrainings: for the claims about pretraining itself.
+        agreement: by music language.
+    """
+
+    cells: Mapping[CellName, pd.DataFrame]
+    hours: Mapping[str, float]
+    runs: Mapping[CellName, Sequence[str]] = field(default_factory=dict)
+    pretrainings: Sequence[Pretraining] = ()
+    agreement: Mapping[str, Agreement] = field(default_factory=dict)
+
+    def labels(self) -> dict[str, str]:
+        """Which experiments here stand for the paper's 1 and 2: the least and the most speech."""
+        there = sorted({name.experiment for name in self.cells}, key=self._hours)
+        paper = {FIRST, SECOND}
+        if not there or paper & set(there):
+            return {FIRST: FIRST, SECOND: SECOND}
+        return {FIRST: there[0], SECOND: there[-1]}
+
+    def _hours(self, experiment: str) -> tuple[float, str]:
+        return self.hours.get(experiment, 0.0), experiment
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One part's effect with its 95 % interval, in the claim's unit."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    p: float  # not corrected
+    stands: bool  # whether the effect lies on the claimed side
+    songs: int
+    songs_needed: int | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is to be said about one claim. The effect is that of the part that decides."""
+
+    claim: str
+    sentence: str
+    source: str
+    verdict: Word
+    test: str
+    unit: str
+    effect: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    p_holm: float | None = None
+    songs: int | None = None
+    songs_needed: int | None = None
+    parts: tuple[Effect, ...] = ()
+    run_ids: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    missing: str | None = None
+    command: str | None = None
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """A claim before correction: what is known of it but the verdict."""
+
+    head: tuple[str, str, str]
+    test: str
+    unit: str
+    effects: tuple[Effect, ...]
+    run_ids: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def stands(self) -> bool:
+        return all(effect.stands for effect in self.effects)
+
+    @property
+    def decides(self) -> Effect:
+        """The weakest part of a claim that stands; else the strongest part against it."""
+        if self.stands:
+            return max(self.effects, key=lambda effect: effect.p)
+        return min((e for e in self.effects if not e.stands), key=lambda effect: effect.p)
+
+    @property
+    def p(self) -> float:
+        return self.decides.p if self.stands else min(1.0, len(self.effects) * self.decides.p)
+
+
+def judge(evidence: Evidence, seed: int, draws: int = DRAWS) -> list[Verdict]:
+    """The verdict on every claim, in the order of the list of claims.
+
+    Args:
+        evidence: all that there is.
+        seed: root of every random stream.
+        draws: of each bootstrap and permutation.
+
+    Raises:
+        UserError: two cells that a claim compares were not tested on the same songs, or a table
+            cannot be scored.
+    """
+    found = [*_matrix_claims(evidence, seed, draws), _faster(evidence), _agree_less(evidence)]
+    found += [_setting(evidence, TWO_FUTURES, "future"), _setting(evidence, FOUR_PAST, "past")]
+    tested = [one for one in found if isinstance(one, _Tested)]
+    corrected = iter(holm([one.p for one in tested]))
+    verdicts = [
+        one if isinstance(one, Verdict) else _verdict(one, float(next(corrected))) for one in found
+    ]
+    return sorted(verdicts, key=lambda one: (int(one.claim.rstrip("abc")), one.claim))
+
+
+def _verdict(tested: _Tested, p_holm: float) -> Verdict:
+    word: Word = "undecided"
+    if p_holm <= SIGNIFICANCE:
+        word = "supported" if tested.stands else "refuted"
+    decides = tested.decides
+    needed = decides.songs_needed if word == "undecided" else None
+    return Verdict(
+        *tested.head,
+        word,
+        tested.test,
+        tested.unit,
+        decides.value,
+        decides.low,
+        decides.high,
+        tested.p,
+        p_holm,
+        decides.songs or None,
+        needed,
+        tested.effects,
+        tested.run_ids,
+        tested.notes,
+    )
+
+
+def _untestable(
+    head: tuple[str, str, str], missing: str, command: str, unit: str = POINTS_OF_F
+) -> Verdict:
+    return Verdict(*head, "not testable here", "", unit, missing=missing, command=command)
+
+
+# ------------------------------------------------------------------------------------------------
+
+
+def _matrix_claims(evidence: Evidence, seed: int, draws: int) -> Iterator[_Tested | Verdict]:
+    labels = evidence.labels()
+    decisions: dict[CellName, SongDecisions] = {}
+    seen: dict[tuple[Any, ...], str] = {}
+    for claim in CLAIMS:
+        head = (claim.id, claim.sentence, claim.source)
+        wanted = claim.parts(labels)
+        parts = [
+            Part(part.name, tuple(p for p in part.pairs if _there(p, evidence))) for part in wanted
+        ]
+        absent = [p for part in wanted for p in part.pairs if not _there(p, evidence)]
+        if not all(part.pairs for part in parts) or (claim.strict and absent):
+            yield _untestable(head, *_missing(absent or wanted[0].pairs, evidence))
+            continue
+        same = seen.setdefault((claim.kind, claim.expected, *parts), claim.id)
+        if same != claim.id:
+            missing = f"a second amount of speech: the cells are those of claim {same}"
+            yield _untestable(head, missing, "dvc exp run -S size=paper -S balance.speech_hours=30")
+            continue
+        effects = []
+        resampled = set()
+        for part in parts:
+            sets = _song_sets(part, evidence, decisions)
+            rng = derive_rng(seed, "claims", claim.id, part.name)
+            found = contrast(sets, CLASSES, rng, draws=draws)
+            resampled.add(found.resampled)
+            effects.append(_effect(claim, part.name, found, sets, rng, draws))
+        names = sorted({name for part in parts for pair in part.pairs for name in pair})
+        notes = []
+        if absent:
+            all_pairs = sum(len(part.pairs) for part in wanted)
+            notes.append(f"{len(absent)} of {all_pairs} pairs of cells are not here")
+        stand_in = sorted({name.experiment for name in names} - {FIRST, SECOND})
+        if stand_in:
+            notes.append(f"experiment {' and '.join(stand_in)} stands for the paper's")
+        if "songs" in resampled:
+            notes.append("one repeat: the interval is over songs only")
+        yield _Tested(
+            head,
+            "paired bootstrap over songs and repeats, permutation over songs"
+            if claim.kind == "greater"
+            else f"TOST within ±{MARGIN:g} of {claim.expected:g} points, paired bootstrap",
+            POINTS_OF_F,
+            tuple(effects),
+            tuple(run for name in names for run in evidence.runs.get(name, ())),
+            tuple(notes),
+        )
+
+
+def _there(pair: tuple[CellName, CellName], evidence: Evidence) -> bool:
+    """Whether both cells are there, and are two."""
+    return pair[0] != pair[1] and all(name in evidence.cells for name in pair)
+
+
+def _song_sets(
+    part: Part, evidence: Evidence, decisions: dict[CellName, SongDecisions]
+) -> list[SongSet]:
+    """The part's cells as decisions, a set of songs for each music language."""
+    sets = []
+    for music in dict.fromkeys(a.music for a, _ in part.pairs):
+        pairs = [pair for pair in part.pairs if pair[0].music == music]
+        names = list(dict.fromkeys(name for pair in pairs for name in pair))
+        for name in names:
+            if name not in decisions:
+                decisions[name] = song_decisions(evidence.cells[name], "quadrant")
+            require_same_songs(decisions[names[0]], decisions[name])
+        predicted = {name: decisions[name].predicted for name in names}
+        sets.append(SongSet(decisions[names[0]].true, predicted, pairs))
+    return sets
+
+
+def _effect(
+    claim: Claim,
+    name: str,
+    found: Contrast,
+    sets: Sequence[SongSet],
+    rng: np.random.Generator,
+    draws: int,
+) -> Effect:
+    if claim.kind == "greater":
+        stands, target = found.value > 0, abs(found.value)
+        p = max(found.p_repeats, permutation_p(sets, CLASSES, rng, draws=draws))
+    else:
+        off = abs(found.value - claim.expected)
+        stands, target = off < MARGIN, abs(MARGIN - off)
+        test = found.p_similar if stands else found.p_apart
+        p = test(MARGIN, claim.expected)
+    needed = songs_needed(found.low, found.high, found.songs, target)
+    return Effect(name, found.value, found.low, found.high, p, stands, found.songs, needed)
+
+
+def _missing(absent: Sequence[tuple[CellName, CellName]], evidence: Evidence) -> tuple[str, str]:
+    """What is not there, and the command that makes it."""
+    if all(a == b for a, b in absent):
+        return (
+            "a second amount of speech",
+            "dvc exp run -S size=paper -S balance.speech_hours=3 (and again with 30)",
+        )
+    names = sorted({n for pair in absent for n in pair if n not in evidence.cells})
+    archs = {name.arch for name in evidence.cells}
+    experiments = {name.experiment for name in evidence.cells}
+    lacking = sorted({name.arch for name in names} - archs)
+    if lacking and archs:
+        return f"architecture {lacking[0]}", f"dvc exp run -S pretrain.arch={lacking[0]}"
+    other = sorted({name.experiment for name in names} - experiments)
+    if other and experiments:
+        hours = {FIRST: 3, SECOND: 30}.get(other[0])
+        amount = f" -S balance.speech_hours={hours}" if hours else ""
+        return f"experiment {other[0]}", f"dvc exp run -S size=paper{amount}"
+    shown = ", ".join(map(str, names[:3])) + (f" and {len(names) - 3} more" if names[3:] else "")
+    stage = "controls" if names[0].pairing.startswith("none2") else "transfer"
+    return shown, f"dvc repro {stage}"
+
+
+# ------------------------------------------------------------------------------------------------
+
+
+def _paired_effect(name: str, values: Floats) -> Effect:
+    """Mean of paired differences above 0: exact permutation of signs, Student's interval."""
+    exact = stats.permutation_test(
+        (values, np.zeros_like(values)),
+        _mean_difference,
+        permutation_type="samples",
+        vectorized=True,
+    )
+    value = float(values.mean())
+    error = float(values.std(ddof=1)) / np.sqrt(len(values))
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * error
+    return Effect(name, value, value - half, value + half, float(exact.pvalue), value > 0, 0, None)
+
+
+def _mean_difference(a: NDArray[Any], b: NDArray[Any], axis: int) -> Floats:
+    return np.asarray(a.mean(axis=axis) - b.mean(axis=axis))
+
+
+def _faster(evidence: Evidence) -> _Tested | Verdict:
+    """Claim 9: epochs to the lowest validation loss, paired by experiment, language and seed."""
+    by_arch: dict[str, dict[tuple[Any, ...], Pretraining]] = {"scae": {}, "cpc": {}}
+    for one in evidence.pretrainings:
+        if one.arch in by_arch:
+            by_arch[one.arch].setdefault((one.experiment, one.language, one.seed), one)
+    shared = sorted(by_arch["scae"].keys() & by_arch["cpc"].keys())
+    if len(shared) < 2:
+        lacking = "cpc" if by_arch["scae"] else "scae"
+        return _untestable(
+            FASTER,
+            f"{len(shared)} pretrainings of both architectures on the same speech; 2 at least",
+            f"dvc exp run -S pretrain.arch={lacking}",
+            "epochs",
+        )
+    pairs = [(by_arch["scae"][key], by_arch["cpc"][key]) for key in shared]
+    effect = _paired_effect(
+        "SCAE − CPC",
+        np.array([scae.epochs_to_best - cpc.epochs_to_best for scae, cpc in pairs], np.float64),
+    )
+    notes = [f"{len(pairs)} pairs of pretrainings"]
+    unfinished = sum(one.epochs_to_best == one.epochs for pair in pairs for one in pair)
+    if unfinished:
+        notes.append(
+            f"{unfinished} of {2 * len(pairs)} were still improving in their last epoch: "
+            "the epochs ran out before they converged"
+        )
+    runs = tuple(one.run_id for pair in pairs for one in pair)
+    test = "exact permutation of signs over pairs of pretrainings, Student's interval"
+    return _Tested(FASTER, test, "epochs", (effect,), runs, tuple(notes))
+
+
+def _setting(
+    evidence: Evidence, head: tuple[str, str, str], name: Literal["past", "future"]
+) -> _Tested | Verdict:
+    """Claim 12: CPC's validation accuracy with one setting against the other, all else equal."""
+    good, bad = (2, 4) if name == "future" else (4, 2)
+    usual = {"past": 4, "future": 2}
+    held = "past" if name == "future" else "future"
+    found: dict[int, dict[tuple[Any, ...], Pretraining]] = {good: {}, bad: {}}
+    for one in evidence.pretrainings:
+        if one.arch == "cpc" and one.accuracy is not None and getattr(one, held) == usual[held]:
+            value = getattr(one, name)
+            if value in found:
+                found[value].setdefault((one.experiment, one.language, one.seed), one)
+    shared = sorted(found[good].keys() & found[bad].keys())
+    unit = "points of validation accuracy"
+    if len(shared) < 2:
+        return _untestable(
+            head,
+            f"pretrainings of CPC with {name} {good} and {name} {bad} on the same speech; 2 at least",
+            f"dvc exp run -S pretrain.arch=cpc -S cpc.{name}={bad if found[good] else good}",
+            unit,
+        )
+    pairs = [(found[good][key], found[bad][key]) for key in shared]
+    values = [100 * ((a.accuracy or 0.0) - (b.accuracy or 0.0)) for a, b in pairs]
+    effect = _paired_effect(f"{name} {good} − {name} {bad}", np.array(values))
+    runs = tuple(one.run_id for pair in pairs for one in pair)
+    notes = (
+        f"{len(pairs)} pairs of pretrainings",
+        "judged by the pretraining task itself, which is another task with each setting",
+    )
+    test = "exact permutation of signs over pairs of pretrainings, Student's interval"
+    return _Tested(head, test, unit, (effect,), runs, notes)
+
+
+def _agree_less(evidence: Evidence) -> _Tested | Verdict:
+    """Claim 11: alpha of the quadrants, English less Mandarin; both bootstraps are independent."""
+    absent = [music for music in ("eng", "man") if music not in evidence.agreement]
+    if absent:
+        return _untestable(
+            AGREE_LESS,
+            f"answers of several listeners to each clip of music-{' and music-'.join(absent)}",
+            "recitative audit data",
+            "alpha",
+        )
+    english, mandarin = evidence.agreement["eng"], evidence.agreement["man"]
+    draws = english.draws - mandarin.draws
+    draws = draws[~np.isnan(draws)]
+    low, high = _interval(draws, 0.025)
+    value = english.alpha - mandarin.alpha
+    p = min(1.0, 2 * min(_tail(draws <= 0), _tail(draws >= 0)))
+    clips = english.clips + mandarin.clips
+    needed = songs_needed(low, high, clips, abs(value))
+    effect = Effect("English − Mandarin", value, low, high, p, value > 0, clips, needed)
+    notes = (f"alpha {english.alpha:.3f} English, {mandarin.alpha:.3f} Mandarin",)
+    test = "bootstrap over raters and clips of Krippendorff's alpha, quadrants, nominal"
+    return _Tested(AGREE_LESS, test, "alpha", (effect,), (), notes)
+
+
+# ------------------------------------------------------------------------------------------------
+
+
+def format_verdicts(verdicts: Sequence[Verdict]) -> str:
+    """The verdicts as a table for the screen, what is missing below it."""
+    lines = [f"{'':4} {'verdict':17} {'effect':>8} {'95 % interval':>18} {'p (Holm)':>9}  claim"]
+    for one in verdicts:
+        interval, effect, p = "", "", ""
+        if one.effect is not None and one.low is not None and one.high is not None:
+            effect, interval = f"{one.effect:+.1f}", f"[{one.low:+.1f}, {one.high:+.1f}]"
+            if one.unit == "alpha":
+                effect, interval = f"{one.effect:+.3f}", f"[{one.low:+.3f}, {one.high:+.3f}]"
+        if one.p_holm is not None:
+            p = f"{one.p_holm:.3f}"
+        lines.append(
+            f"{one.claim:4} {one.verdict:17} {effect:>8} {interval:>18} {p:>9}  {one.sentence}"
+        )
+        if one.verdict == "undecided":
+            lines.append(f"{'':60}could be decided by {_needed(one)}")
+        if one.missing:
+            lines.append(f"{'':60}missing: {one.missing}; {one.command}")
+        lines += [f"{'':60}{note}" for note in one.notes]
+    return "\n".join(lines)
+
+
+def _needed(one: Verdict) -> str:
+    if one.songs_needed is None:
+        return "no number of songs" if one.songs else "more pretrainings"
+    if one.songs_needed <= (one.songs or 0):
+        return "more repeats, or fewer claims at once"
+    return f"at least {one.songs_needed:,} songs (now {one.songs})"

@@ -1,0 +1,270 @@
+"""From an audio file to emotion over time, with a tiny classifier that has learnt nothing."""
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from recitative.errors import UserError
+from recitative.features.mel import FeatureConfig, log_mel
+from recitative.files import read_json, write_json
+from recitative.learning.compute import Compute
+from recitative.models.classifier import ClassifierConfig
+from recitative.models.encoder import EncoderConfig
+from recitative.models.scae import SCAEConfig
+from recitative.models.storage import build_classifier, build_encoder, describe, save_weights
+from recitative.predict import DESCRIPTION, WEIGHTS, Listener
+from recitative.stages import listen
+from recitative.tracking import registry
+
+CPU = Compute(torch.device("cpu"), bf16=False)
+FEATURES = FeatureConfig()
+
+
+def song(seconds: float, rate: int, channels: int = 1) -> np.ndarray:
+    """A tone that rises by two octaves and swells, a little later in each channel; (n, channels)."""
+    time = np.arange(round(seconds * rate)) / rate
+    glide = 2 * np.pi * 220 * (time + 3 * time**2 / (2 * seconds))
+    wave = np.sin(glide[:, None] + 0.1 * np.arange(channels))
+    return (0.5 * wave * (0.02 + time / seconds)[:, None]).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small random model."""
+    folder = tmp_path_factory.mktemp("bundle")
+    torch.manual_seed(0)
+    encoder = EncoderConfig(filters=(4, 4, 8), batch_norm="channel", standardize="none")
+    description = describe("scae", encoder, SCAEConfig(), FEATURES.n_mels, FEATURES.segment_frames)
+    description |= {
+        "head": "flatten",
+        "classifier": ClassifierConfig(trunk=(32,), block=(16,)).model_dump(mode="json"),
+        "features": FEATURES.model_dump(mode="json"),
+    }
+    model = build_classifier(description, build_encoder(description))
+    for parameter in model.parameters():  # so that answers differ from segment to segment
+        if parameter.ndim > 1:
+            torch.nn.init.kaiming_normal_(parameter)
+    save_weights(folder / WEIGHTS, model)
+    write_json(folder / DESCRIPTION, description)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def listener(bundle: Path) -> Listener:
+    return Listener.load(bundle, CPU)
+
+
+ODD = {
+    "8 kHz, 3 channels": ("a.wav", 8000, 3, {}),
+    "192 kHz": ("a.wav", 192_000, 1, {}),
+    "8 channels": ("a.flac", 16_000, 8, {}),
+    "mp3": ("a.mp3", 44_100, 2, {}),
+    "ogg": ("a.ogg", 22_050, 1, {}),
+    "24 bit": ("a.wav", 48_000, 2, {"subtype": "PCM_24"}),
+    "spaces and other scripts": ("my söng  歌 №1.wav", 16_000, 1, {}),
+    "the wrong ending": ("a.mp3", 16_000, 1, {"format": "WAV"}),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_but_good_files_are_heard(name: str, listener: Listener, tmp_path: Path) -> None:
+    filename, rate, channels, options = ODD[name]
+    path = tmp_path / filename
+    soundfile.write(path, song(2.5, rate, channels), rate, **options)
+    heard = listener.hear(path)
+    assert heard.file == str(path)
+    assert heard.seconds == pytest.approx(2.5, abs=0.1)
+    assert heard.timeline[0].start == 0
+    assert heard.timeline[-1].end <= heard.seconds
+    assert sum(heard.whole.probabilities.values()) == pytest.approx(1, abs=1e-3)
+
+
+def test_one_second_is_enough_and_a_little_less_is_not(listener: Listener, tmp_path: Path) -> None:
+    path = tmp_path / "second.wav"
+    soundfile.write(path, song(1, 16_000), 16_000)
+    assert [(e.start, e.end) for e in listener.hear(path).timeline] == [(0, 0.992)]
+    soundfile.write(path, song(0.9, 16_000), 16_000)
+    with pytest.raises(UserError, match=r"second\.wav: 0\.90 s is too short; at least 0\.96 s"):
+        listener.hear(path)
+
+
+def test_the_timeline_is_the_models_answer_segment_by_segment(
+    listener: Listener, tmp_path: Path
+) -> None:
+    """Against the plainest way to ask the same: one segment at a time, softmax by numpy."""
+    path = tmp_path / "song.wav"
+    samples = song(6, 16_000)[:, 0]
+    soundfile.write(path, samples, 16_000, subtype="FLOAT")
+    frames = log_mel(samples, FEATURES)
+    starts = range(0, len(frames) - 30, 15)
+    asked = []
+    for start in starts:
+        x = torch.from_numpy(frames[start : start + 31].T.copy())[None, None]
+        with torch.no_grad():
+            logits = {task: row[0].double().numpy() for task, row in listener.model(x).items()}
+        soft = {task: np.exp(row) / np.exp(row).sum() for task, row in logits.items()}
+        asked.append([*soft["quadrant"], soft["arousal"][1], soft["valence"][1]])
+    heard = listener.hear(path)
+    told = [[*e.probabilities.values(), e.arousal, e.valence] for e in heard.timeline]
+    assert np.allclose(told, asked, atol=1e-4)
+    assert np.std(asked, axis=0).max() > 0.01  # the segments do differ: the order is tested too
+    assert [e.start for e in heard.timeline] == [round(s * 0.032, 3) for s in starts]
+    whole = np.mean(asked, axis=0)
+    assert [heard.whole.arousal, heard.whole.valence] == pytest.approx(whole[4:], abs=1e-4)
+    assert heard.whole.quadrant == f"Q{whole[:4].argmax() + 1}"
+
+
+def _truncated(path: Path) -> None:
+    soundfile.write(path, song(4, 16_000), 16_000)
+    path.write_bytes(path.read_bytes()[:9000])
+
+
+def _nan(path: Path) -> None:
+    samples = song(2, 16_000)
+    samples[100] = np.nan
+    soundfile.write(path, samples, 16_000, subtype="FLOAT")
+
+
+BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
+    "missing": (lambda path: None, "no such file"),
+    "empty": (lambda path: path.touch(), "an empty file"),
+    "text": (lambda path: path.write_text("la la la"), "not an audio file"),
+    "folder": (lambda path: path.mkdir(), "is a directory"),
+    "truncated": (_truncated, "truncated"),
+    "silent": (lambda path: soundfile.write(path, np.zeros(32_000), 16_000), "silent"),
+    "nan": (_nan, "NaN"),
+    "short": (lambda path: soundfile.write(path, song(0.5, 16_000), 16_000), "too short"),
+}
+
+
+def test_a_broken_file_is_one_line_and_the_others_are_answered(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = [tmp_path / "first.wav", tmp_path / "last.flac"]
+    for path in good:
+        soundfile.write(path, song(2, 16_000), 16_000)
+    broken = []
+    for name, (make, _) in BROKEN.items():
+        broken.append(tmp_path / f"{name}.wav")
+        make(broken[-1])
+    answer, picture = tmp_path / "out" / "answer.json", tmp_path / "out" / "path.png"
+    files = [good[0], *broken, good[1]]
+    assert not listen.run(files, str(bundle), answer, picture)
+    told = capsys.readouterr()
+    lines = told.err.splitlines()
+    assert len(lines) == len(broken)
+    for line, path, (_, reason) in zip(lines, broken, BROKEN.values(), strict=True):
+        assert line.startswith(f"error: {path}: ")
+        assert reason in line
+    assert [line.split(":")[0] for line in told.out.splitlines() if not line.startswith(" ")] == [
+        str(path) for path in good
+    ]
+    assert [one["file"] for one in read_json(answer)] == [str(path) for path in good]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_answer_as_json_has_all_that_is_told(bundle: Path, tmp_path: Path) -> None:
+    path, answer = tmp_path / "歌.wav", tmp_path / "answer.json"
+    soundfile.write(path, song(2, 16_000), 16_000)
+    assert listen.run([path], str(bundle), answer, None)
+    [one] = json.loads(answer.read_text(encoding="utf-8"))
+    assert set(one) == {"file", "seconds", "whole", "timeline"}
+    assert set(one["whole"]) == {"start", "end", "quadrant", "probabilities", "arousal", "valence"}
+    assert set(one["whole"]["probabilities"]) == {"Q1", "Q2", "Q3", "Q4"}
+
+
+def test_a_change_of_quadrant_is_a_line(listener: Listener, tmp_path: Path) -> None:
+    path = tmp_path / "song.wav"
+    soundfile.write(path, song(6, 16_000), 16_000)
+    heard = listener.hear(path)
+    changes = 1 + sum(
+        before.quadrant != after.quadrant
+        for before, after in zip(heard.timeline, heard.timeline[1:], strict=False)
+    )
+    assert len(listen.describe(heard).splitlines()) == 1 + changes
+
+
+@pytest.mark.parametrize(
+    ("plot", "said"), [("song.wav", "write the picture as .png"), ("path", "write the picture as")]
+)
+def test_a_picture_of_no_known_kind_is_refused_first(plot: str, said: str, bundle: Path) -> None:
+    with pytest.raises(UserError, match=said):
+        listen.run([Path("any.wav")], str(bundle), None, Path(plot))
+
+
+def test_an_answer_that_cannot_be_written_is_one_line(bundle: Path, tmp_path: Path) -> None:
+    path = tmp_path / "song.wav"
+    soundfile.write(path, song(2, 16_000), 16_000)
+    for options in ((tmp_path, None), (path / "answer.json", None), (None, path / "path.png")):
+        with pytest.raises(UserError, match="cannot be written"):
+            listen.run([path], str(bundle), *options)
+    assert soundfile.info(path).duration == 2
+
+
+def test_no_model_or_a_broken_one_is_one_line(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no model\.json here"):
+        Listener.load(tmp_path)
+    for text in ("{", "[]", "{}", '{"features": {}, "arch": "transformer"}'):
+        (tmp_path / DESCRIPTION).write_text(text)
+        with pytest.raises(UserError) as refusal:
+            Listener.load(tmp_path)
+        assert "\n" not in str(refusal.value)
+    write_json(tmp_path / DESCRIPTION, read_json(bundle / DESCRIPTION))
+    with pytest.raises(UserError, match=r"model\.safetensors: these weights do not fit"):
+        Listener.load(tmp_path)
+    (tmp_path / WEIGHTS).write_bytes((bundle / WEIGHTS).read_bytes()[:-10])
+    with pytest.raises(UserError, match="do not fit"):
+        Listener.load(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def served(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, "mlflow.pyfunc"]:
+    folder = tmp_path_factory.mktemp("served") / "model"
+    registry._save_pyfunc(folder, bundle)
+    return folder, mlflow.pyfunc.load_model(str(folder))
+
+
+def test_the_registered_model_holds_no_pickle(served: tuple[Path, object]) -> None:
+    folder, _ = served
+    names = [path.name for path in folder.rglob("*") if path.is_file()]
+    assert {"model.json", "model.safetensors", "pyfunc_model.py"} <= set(names)
+    assert not [name for name in names if name.endswith((".pkl", ".pickle", ".pt", ".joblib"))]
+    for path in folder.rglob("*"):  # a pickle by another name begins with the protocol opcode
+        assert not path.is_file() or not path.read_bytes().startswith(b"\x80")
+
+
+def test_the_registered_model_answers_what_predict_answers(
+    served: tuple[Path, "mlflow.pyfunc"], listener: Listener, tmp_path: Path
+) -> None:
+    path = tmp_path / "song.mp3"
+    soundfile.write(path, song(3, 44_100, 2), 44_100)
+    audio = base64.b64encode(path.read_bytes()).decode()
+    answers = served[1].predict([{"audio": audio, "name": "my song"}, {"audio": audio}])
+    told = listener.hear(path).to_json()
+    assert [answer["file"] for answer in answers] == ["my song", "song"]
+    assert answers[0]["seconds"] == told["seconds"]
+    for answer in answers:
+        assert answer["whole"]["arousal"] == pytest.approx(told["whole"]["arousal"], abs=0.02)
+
+
+def test_the_registered_model_reads_no_path(
+    served: tuple[Path, "mlflow.pyfunc"], tmp_path: Path
+) -> None:
+    path = tmp_path / "secret söng.wav"
+    soundfile.write(path, song(2, 16_000), 16_000)
+    coded = base64.b64encode(str(path).encode()).decode()
+    for request in (str(path), "/etc/passwd", coded, "", "é" * 8):
+        [answer] = served[1].predict([{"audio": request, "name": "x"}])
+        assert set(answer) == {"file", "error"}, request
+        assert "/tmp" not in answer["error"]
+    with pytest.raises(mlflow.exceptions.MlflowException):
+        served[1].predict([{"path": str(path)}])
+    with pytest.raises(mlflow.exceptions.MlflowException):
+        served[1].predict([str(path)])
