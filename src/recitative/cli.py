@@ -107,6 +107,11 @@ def evaluate() -> None:
     """Score and compare: build/evaluate/."""
 
 
+@_stage("claims")
+def claims() -> None:
+    """Judge every claim of the paper, with earlier experiments' runs: build/claims/."""
+
+
 @_stage("register")
 def register() -> None:
     """Register the best model of each music language, and promote it if it may: build/registry/."""
@@ -154,6 +159,35 @@ def audit_splits() -> None:
         sys.exit(1)
 
 
+@audit.command("published")
+def audit_published() -> None:
+    """Recount the paper's printed tables: what was averaged, which rows are swapped."""
+    from recitative.evaluation.published import audit_published as recount
+    from recitative.evaluation.published import format_findings
+
+    click.echo(format_findings(recount()))
+
+
+@cli.group()
+def protocol() -> None:
+    """What `protocol: corrected | paper | released` means."""
+
+
+@protocol.command("diff")
+@click.argument("first")
+@click.argument("second")
+def protocol_diff(first: str, second: str) -> None:
+    """Print each parameter that FIRST and SECOND set differently, and its row (docs/protocols.md)."""
+    from recitative.switches import protocol_diff as differing
+
+    table = [("parameter", first, second, "row")]
+    table += [(d.parameter, str(d.first), str(d.second), d.row) for d in differing(first, second)]
+    widths = [max(len(row[column]) for row in table) for column in range(4)]
+    for row in table:
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo(line.rstrip())
+
+
 @cli.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--model", help="models:/mer-eng@champion, models:/mer-man/3, or a folder.")
@@ -169,6 +203,17 @@ def predict(
 
     if not run(files, model, json_file, plot_file):
         sys.exit(1)
+
+
+@cli.command()
+@click.option("--pairing", type=click.Choice(PAIRINGS), default="eng2eng", show_default=True)
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the rows there.")
+@PARAMS
+def faults(pairing: str, json_file: Path | None, params_file: Path) -> None:
+    """What each fault of the released code is worth: mend one at a time (trains, minutes)."""
+    from recitative.stages.faults import run
+
+    run(params_file, pairing, json_file)
 
 
 @cli.command()

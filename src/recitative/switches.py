@@ -1,29 +1,32 @@
 """What `size` and `protocol` mean: the value of each parameter that is `auto`.
 
 Each line of a protocol is a row of the comparison of the paper, its release and sound practice
-(docs/protocols.md; C1 to C22 are its row numbers).
+(docs/protocols.md; C1 to C22 are its row numbers): `ROWS` says which.
 """
 
+from dataclasses import dataclass
 from typing import Any
+
+from recitative.errors import UserError
 
 AUTO = "auto"
 
 SIZES: dict[str, dict[str, Any]] = {
     "demo": {
-        "balance.speech_hours": 0.1,
+        "balance.speech_hours": 0.08,
         "balance.music_hours": 0.2,
         "cpc.stride": 2,
-        "pretrain.epochs": 4,
+        "pretrain.epochs": 3,
         "pretrain.batch_size": 64,
         "pretrain.patience": 0,
         "transfer.repeats": 2,
-        "transfer.frozen.epochs": 15,
+        "transfer.frozen.epochs": 12,
         "transfer.frozen.batch_size": 64,
         "transfer.frozen.patience": 5,
-        "transfer.released.epochs": 3,
+        "transfer.released.epochs": 2,
         "transfer.released.batch_size": 64,
         "transfer.released.patience": 0,
-        "controls.scratch_epochs": 6,
+        "controls.scratch_epochs": 5,
     },
     "paper": {
         "balance.speech_hours": 3.0,
@@ -45,20 +48,20 @@ SIZES: dict[str, dict[str, Any]] = {
 
 PROTOCOLS: dict[str, dict[str, Any]] = {
     "corrected": {
-        "split.group_by": "group",  # C21
-        "split.leak": "none",  # C11
-        "encoder.batch_norm": "channel",  # C18
+        "split.group_by": "group",
+        "split.leak": "none",
+        "encoder.batch_norm": "channel",
         "encoder.standardize": "band",
-        "cpc.gap": 1,  # C4
-        "cpc.negatives": "cross_utterance",  # C4
-        "pretrain.keep": "best",  # C13
-        "transfer.classifier.block": [512, 512],  # C7
-        "transfer.class_weights": True,  # C12
-        "transfer.frozen.learning_rate": 1e-3,  # C3
-        "transfer.frozen.keep": "best",  # C13
-        "transfer.released.learning_rate": 5e-4,  # C3
-        "transfer.released.keep": "best",  # C13
-        "report.average": "macro",  # C9
+        "cpc.gap": 1,
+        "cpc.negatives": "cross_utterance",
+        "pretrain.keep": "best",
+        "transfer.classifier.block": [512, 512],
+        "transfer.class_weights": True,
+        "transfer.frozen.learning_rate": 1e-3,
+        "transfer.frozen.keep": "best",
+        "transfer.released.learning_rate": 5e-4,
+        "transfer.released.keep": "best",
+        "report.average": "macro",
     },
     "paper": {
         "split.group_by": "clip",
@@ -96,3 +99,52 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
         "report.average": "weighted",
     },
 }
+
+# The row of docs/protocols.md that each parameter of a protocol comes from.
+ROWS = {
+    "split.group_by": "C21",
+    "split.leak": "C11",
+    "encoder.batch_norm": "C18",
+    "encoder.standardize": "ours",
+    "cpc.gap": "C4",
+    "cpc.negatives": "C4",
+    "pretrain.keep": "C13",
+    "pretrain.patience": "C13",
+    "transfer.classifier.block": "C7",
+    "transfer.class_weights": "C12",
+    "transfer.frozen.learning_rate": "C3",
+    "transfer.frozen.keep": "C13",
+    "transfer.frozen.patience": "C13",
+    "transfer.released.learning_rate": "C3",
+    "transfer.released.keep": "C13",
+    "transfer.released.patience": "C13",
+    "report.average": "C9",
+}
+BY_SIZE = "by size"  # what a protocol says nothing of
+
+
+@dataclass(frozen=True)
+class Differing:
+    """One parameter that two protocols set differently, and the row that says why."""
+
+    parameter: str
+    first: Any
+    second: Any
+    row: str
+
+
+def protocol_diff(first: str, second: str) -> list[Differing]:
+    """What differs between two protocols, in the order of the parameters.
+
+    Raises:
+        UserError: an unknown protocol; the known ones are listed.
+    """
+    for name in (first, second):
+        if name not in PROTOCOLS:
+            raise UserError(f"{name}: no such protocol; choose of {', '.join(PROTOCOLS)}")
+    a, b = PROTOCOLS[first], PROTOCOLS[second]
+    return [
+        Differing(name, a.get(name, BY_SIZE), b.get(name, BY_SIZE), row)
+        for name, row in ROWS.items()
+        if a.get(name, BY_SIZE) != b.get(name, BY_SIZE)
+    ]

@@ -33,20 +33,19 @@ CONTROLS = [
 
 def table(name: CellName, true: np.ndarray, decided: np.ndarray) -> pd.DataFrame:
     """Predictions of one segment a song; `decided` (R, S)."""
-    parts = []
-    for repeat, answers in enumerate(decided):
-        part = pd.DataFrame({"clip": [f"{name.music}/{i:04}" for i in range(len(true))]})
-        part["group"] = part["clip"]
-        part["segment"] = 0
-        part[list(QUADRANT_PROBABILITIES)] = np.eye(4)[answers]
-        part["arousal"] = np.isin(answers, (0, 1)).astype(float)
-        part["valence"] = np.isin(answers, (0, 3)).astype(float)
-        part["quadrant"] = QUADRANTS[true]
-        part.insert(0, "repeat", repeat)
-        part.insert(0, "transfer_mode", name.mode)
-        part.insert(0, "arch", name.arch)
-        parts.append(part)
-    return pd.concat(parts, ignore_index=True)
+    repeats, songs = decided.shape
+    answers = decided.ravel()
+    probabilities = np.eye(4)[answers]
+    clips = [f"{name.music}/{i:04}" for i in range(songs)] * repeats
+    columns = {
+        "arch": name.arch, "transfer_mode": name.mode, "repeat": np.repeat(range(repeats), songs),
+        "clip": clips, "group": clips, "segment": 0,
+        **{q: probabilities[:, i] for i, q in enumerate(QUADRANT_PROBABILITIES)},
+        "arousal": np.isin(answers, (0, 1)).astype(float),
+        "valence": np.isin(answers, (0, 3)).astype(float),
+        "quadrant": np.tile(QUADRANTS[true], repeats),
+    }  # fmt: skip
+    return pd.DataFrame(columns)
 
 
 def simulate(
@@ -87,7 +86,9 @@ def test_one_pair_on_one_set_is_statistics_own_test():
     one = SongSet(true, {"a": a, "b": b}, [("a", "b")])
     found = contrast([one], 4, rng(5), draws=300)
     known = statistics.paired_difference(true, a, b, 4, rng(5), draws=300)
-    assert (found.value, found.low, found.high) == pytest.approx((known.value, known.low, known.high))
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (known.value, known.low, known.high)
+    )
     assert found.p_repeats == known.p_repeats
     similar = statistics.equivalence(true, a, b, 4, rng(5), draws=300)
     assert found.p_similar(3.0) == similar.p
@@ -127,7 +128,9 @@ def test_a_control_that_stands_in_several_pairs_is_not_counted_as_several():
     assert misses <= stats.binom.ppf(0.999, simulations, 0.05)
 
 
-CALIBRATION = [name for name in MATRIX if (name.experiment, name.arch, name.mode) == ("1", "scae", FE)]
+CALIBRATION = [
+    name for name in MATRIX if (name.experiment, name.arch, name.mode) == ("1", "scae", FE)
+]
 
 
 @pytest.mark.slow
@@ -144,11 +147,10 @@ def test_without_a_true_difference_at_most_one_in_twenty_is_supported():
 
 @pytest.mark.slow
 def test_ten_points_are_found_on_250_songs():
-    found, simulations = 0, 60
+    found, simulations = 0, 50
     for seed in range(simulations):
-        # 0.25 of ability is 10 points of macro F
         easier = {n: 0.26 for n in CALIBRATION if n.pairing in ("eng2eng", "man2man")}
-        cells = simulate(CALIBRATION, seed, easier)
+        cells = simulate(CALIBRATION, seed, easier)  # the next test: this is 10 points
         planted = judge(Evidence(cells, HOURS), seed, draws=199)
         found += verdict(planted, "1").verdict == "supported"
     assert found >= 0.8 * simulations
@@ -166,13 +168,13 @@ def test_the_planted_difference_is_ten_points_and_the_other_way_round_it_is_refu
 
 def test_planted_equality_is_found_equivalent_and_a_planted_difference_is_not():
     names = [n for n in MATRIX if (n.experiment, n.arch, n.mode) == ("1", "scae", FULL)]
-    cells = simulate(names, 5, songs=2500, song_noise=0.1)
-    one = verdict(judge(Evidence(cells, HOURS), 0, draws=999), "4a")
+    cells = simulate(names, 5, songs=1500, repeats=8, song_noise=0.1)
+    one = verdict(judge(Evidence(cells, HOURS), 0, draws=499), "4a")
     assert one.verdict == "supported"
     assert len(one.parts) == 6
     assert all(abs(part.value) < 3 for part in one.parts)
-    apart = simulate(names, 5, {names[0]: 0.4}, songs=2500, song_noise=0.1)
-    assert verdict(judge(Evidence(apart, HOURS), 0, draws=999), "4a").verdict == "refuted"
+    apart = simulate(names, 5, {names[0]: 0.4}, songs=1500, repeats=8, song_noise=0.1)
+    assert verdict(judge(Evidence(apart, HOURS), 0, draws=499), "4a").verdict == "refuted"
 
 
 def test_few_songs_leave_similarity_undecided_and_say_how_many_would_do():
@@ -234,9 +236,7 @@ def test_one_architecture_and_one_amount_say_what_they_cannot_tell():
     assert verdict(found, "6a").command == "dvc exp run -S pretrain.arch=cpc"
     assert verdict(found, "8").verdict == "not testable here"
     assert "claim 4a" in str(verdict(found, "4b").missing)  # the same cells are not tested twice
-    assert verdict(found, "1").notes[0] == "8 of 12 pairs of cells are not here" or any(
-        "pairs of cells are not here" in note for note in verdict(found, "1").notes
-    )
+    assert "4 of 8 pairs of cells are not here" in verdict(found, "1").notes
     assert any("stands for" in note for note in verdict(found, "3").notes)
 
 

@@ -1,9 +1,10 @@
-"""Baselines that no network should lose to: class frequencies, and MFCC statistics with an SVM.
+"""Baselines that no network should lose to: class frequencies, and statistics of sound with an SVM.
 
 All predict a whole song; its segments carry the song's answer, so that they stand in the same table.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -31,32 +32,72 @@ def mfcc_statistics(segments: LabelledSegments) -> np.ndarray:
     return np.array(rows)
 
 
+def opensmile_installed() -> bool:
+    """Whether the optional package is there: `pip install recitative[opensmile]`."""
+    return find_spec("opensmile") is not None
+
+
+def opensmile_functionals(signals: Iterable[np.ndarray], sample_rate: int) -> np.ndarray:
+    """The 88 functionals of eGeMAPSv02 (Eyben et al. 2016) of each clip, (C, 88).
+
+    Args:
+        signals: (n,) float32 mono samples of each clip.
+        sample_rate: Hz.
+    """
+    import opensmile
+
+    smile = opensmile.Smile(
+        feature_set=opensmile.FeatureSet.eGeMAPSv02,
+        feature_level=opensmile.FeatureLevel.Functionals,
+    )
+    return np.concatenate(
+        [smile.process_signal(signal, sample_rate).to_numpy() for signal in signals]
+    )
+
+
 def _one_hot(codes: dict[str, np.ndarray]) -> np.ndarray:
     return np.column_stack([np.eye(4)[codes["quadrant"]], codes["arousal"], codes["valence"]])
+
+
+def _svm(seed: int) -> Any:
+    return make_pipeline(StandardScaler(), SVC(class_weight="balanced"))
 
 
 BASELINES: dict[str, Callable[[int], Any]] = {  # seed -> a fresh scikit-learn classifier
     "majority": lambda seed: DummyClassifier(strategy="most_frequent"),
     "stratified": lambda seed: DummyClassifier(strategy="stratified", random_state=seed % 2**32),
-    "mfcc_svm": lambda seed: make_pipeline(StandardScaler(), SVC(class_weight="balanced")),
+    "mfcc_svm": _svm,
+    "opensmile_svm": _svm,
 }
 
 
-def predict_baseline(name: str, segments: LabelledSegments, parts: Parts, seed: int) -> np.ndarray:
+def predict_baseline(
+    name: str,
+    segments: LabelledSegments,
+    parts: Parts,
+    seed: int,
+    functionals: np.ndarray | None = None,
+) -> np.ndarray:
     """Probabilities (all 0 or 1) of each test segment, (B, 6), from the training part's clips.
 
     Args:
         name: `majority`, `stratified` (labels drawn with the training shares, one draw a song), or
-            `mfcc_svm` (RBF support vectors on standardised statistics, balanced classes).
+            `mfcc_svm` and `opensmile_svm` (RBF support vectors on standardised statistics,
+            balanced classes).
         segments: the music set.
         parts: its parts; validation is not used: nothing is tuned.
         seed: for the stratified draw.
+        functionals: (C, F) of `opensmile_functionals`, which only `opensmile_svm` needs.
     """
     train = np.unique(segments.clip[parts.train])
     test = np.unique(segments.clip[parts.test])
-    features = (
-        mfcc_statistics(segments) if name == "mfcc_svm" else np.zeros((len(segments.clips), 1))
-    )
+    features = np.zeros((len(segments.clips), 1))
+    if name == "mfcc_svm":
+        features = mfcc_statistics(segments)
+    elif name == "opensmile_svm":
+        if functionals is None:
+            raise ValueError("opensmile_svm learns from functionals: see opensmile_functionals")
+        features = functionals
     chosen: dict[str, np.ndarray] = {}
     for task, target in task_targets(segments.clip_quadrant).items():
         model = BASELINES[name](seed)

@@ -24,7 +24,7 @@ LANGUAGES = {"eng": "English", "man": "Mandarin", "mix": "mixed", "none": "no"}
 MODES = {
     "feature_extraction": "Feature extraction",
     "full": "Full",
-    "random_encoder": "random encoder, frozen",
+    "random_encoder": "random encoder",
     "scratch": "from scratch",
     "shuffled_labels": "shuffled labels",
     "mfcc_svm": "MFCC + SVM",
@@ -119,10 +119,10 @@ class Comparison:
         return {setting_of(self.a), setting_of(self.b)} == {"intra", "cross"}
 
     @property
-    def name(self) -> str:
-        """The two sides."""
+    def sides(self) -> tuple[str, str]:
+        """What the reader sees of a and of b."""
         a, b = (LANGUAGES[pairing.split("2")[0]] for pairing in (self.a, self.b))
-        return f"{a} − {mode_name(self.b_mode) if self.with_control else b}"
+        return f"{a} speech", mode_name(self.b_mode) if self.with_control else f"{b} speech"
 
     def intra_first(self) -> "Comparison":
         """The same comparison with the intra-language cell as a."""
@@ -261,8 +261,8 @@ def answers(comparisons: Sequence[Comparison]) -> list[Answer]:
             [one for one in comparisons if one.with_control],
         ),
         _answer(
-            "Does it matter that the speech is in the language of the music?",
-            "of the music’s language with the other language",
+            "Does the language of the speech matter?",
+            "of speech in the music’s language with speech in the other",
             [one for one in comparisons if one.of_languages],
         ),
     ]
@@ -287,9 +287,9 @@ def _answer(question: str, between: str, family: Sequence[Comparison]) -> Answer
     else:
         word, told = "Undecided", "none can be told from zero"
     differences = [one.difference for one in family]
+    lowest, highest = (signed(end(differences), decimals(family)) for end in (min, max))
     sentence = (
-        f"{total} comparisons {between}: {told}. "
-        f"Differences from {signed(min(differences))} to {signed(max(differences))} points of "
+        f"{total} comparisons {between}: {told}. Differences from {lowest} to {highest} points of "
         "macro F (quadrants, songs)."
     )
     if word == "Undecided":
@@ -316,6 +316,12 @@ def _round_up(songs: float) -> str:
     return f"{int(-(-songs // unit) * unit):,}"
 
 
-def signed(points: float) -> str:
-    """Points with sign and a true minus, e.g. ``+3.2`` and ``−0.4``."""
-    return f"{points:+.1f}".replace("-", "−")
+def decimals(comparisons: Sequence[Comparison]) -> int:
+    """How many decimals of points mean anything: none where intervals reach 10 points or more."""
+    return int(median([(one.high - one.low) / 2 for one in comparisons] or [0.0]) < 10)
+
+
+def signed(points: float, digits: int = 1) -> str:
+    """Points with sign and a true minus, e.g. ``+3.2`` and ``−0.4``; zero has no sign."""
+    text = f"{points:+.{digits}f}".replace("-", "−")
+    return text if float(text.replace("−", "-")) else text[1:]

@@ -86,11 +86,14 @@ def forest_figure(cells: Sequence[Cell], music: str, note: str = "") -> Figure:
     rows = sum(len(group) + 1 for group in groups.values())
     figure = Figure(figsize=(7, 0.9 + 0.26 * rows))
     axes = figure.add_subplot()
-    place, labels = 0, []
+    place = 0
+    labels: list[tuple[int, str]] = []
+    headings: list[int] = []
     for color, (name, group) in zip(
         (BLUE, ORANGE, GREEN, PURPLE) * 2, groups.items(), strict=False
     ):
-        axes.text(0, place, name, weight="bold", va="center", transform=axes.get_yaxis_transform())
+        headings.append(len(labels))
+        labels.append((place, name))
         for cell in group:
             place += 1
             labels.append((place, cell.name))
@@ -100,8 +103,11 @@ def forest_figure(cells: Sequence[Cell], music: str, note: str = "") -> Figure:
     if floor is not None:
         axes.axvline(floor, color=GREY, linestyle="--", linewidth=1, zorder=0)
     axes.set_yticks([at for at, _ in labels], [label for _, label in labels])
+    for index in headings:
+        axes.get_yticklabels()[index].set_fontweight("bold")
     axes.set(xlim=(0, 1), ylim=(place, -0.7), title=music_name(music))
-    axes.set_xlabel("quadrant macro F, songs; 95 % intervals" + (f"\n{note}" if note else ""))
+    axes.set_xlabel("quadrant macro F, songs; 95 % intervals")
+    figure.supxlabel(note, fontsize=7.5)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     return figure
@@ -119,18 +125,23 @@ def _forest_row(axes: Axes, cell: Cell, place: int, color: str) -> None:
 
 def differences_figure(comparisons: Sequence[Comparison], title: str, note: str = "") -> Figure:
     """Differences in points of macro F with their intervals; filled where one is decided."""
-    figure = Figure(figsize=(7, 1.1 + 0.26 * len(comparisons)))
+    comparisons = sorted(comparisons, key=lambda one: (one.music, one.mode))
+    figure = Figure(figsize=(8, 1.3 + 0.24 * len(comparisons)))
     axes = figure.add_subplot()
     for place, one in enumerate(comparisons):
         color = {"better": BLUE, "worse": ORANGE, "undecided": GREY}[one.verdict]
         face = "white" if one.verdict == "undecided" else color
         axes.plot([one.low, one.high], [place] * 2, color=color, linewidth=1.2)
         axes.plot(one.difference, place, "o", color=color, markerfacecolor=face, markersize=5)
-    names = [f"{music_name(c.music)}, {mode_name(c.mode).lower()}: {c.name}" for c in comparisons]
+    names = [
+        f"{music_name(one.music)}, {mode_name(one.mode).lower()}: {' − '.join(one.sides)}"
+        for one in comparisons
+    ]
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.axvline(0, color=INK, linewidth=0.8, zorder=0)
-    axes.set(ylim=(len(names) - 0.4, -0.6), title=title)
-    axes.set_xlabel("points of quadrant macro F, songs" + (f"\n{note}" if note else ""))
+    axes.set(ylim=(len(names) - 0.4, -0.6), xlabel="points of quadrant macro F, songs")
+    figure.suptitle(title, fontsize=10)
+    figure.supxlabel(note, fontsize=7.5)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     return figure
@@ -145,7 +156,7 @@ def confusions_figure(panels: Mapping[str, Sequence[Sequence[int]]], note: str =
     """
     columns = min(4, len(panels))
     lines = -(-len(panels) // columns)
-    figure = Figure(figsize=(7, 0.5 + 1.95 * lines))
+    figure = Figure(figsize=(7, 0.5 + 2.1 * lines))
     grid = figure.subplots(lines, columns, squeeze=False)
     quadrants = ("Q1", "Q2", "Q3", "Q4")
     for axes, (title, matrix) in zip(grid.flat, panels.items(), strict=False):
@@ -159,7 +170,7 @@ def confusions_figure(panels: Mapping[str, Sequence[Sequence[int]]], note: str =
         axes.set_yticks(range(4), quadrants, fontsize=7)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        axes.set_title(title, fontsize=8)
+        axes.set_title(title.replace(": ", "\n", 1), fontsize=8)
     for axes in grid.flat[len(panels) :]:
         axes.set_axis_off()
     figure.supxlabel("predicted" + (f"\n{note}" if note else ""), fontsize=8)
@@ -167,8 +178,10 @@ def confusions_figure(panels: Mapping[str, Sequence[Sequence[int]]], note: str =
     return figure
 
 
-def pretraining_figure(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
-    """Loss by epoch, a panel a language of speech; the kept epoch is marked."""
+def pretraining_figure(
+    histories: Mapping[str, Sequence[Mapping[str, Any]]], note: str = ""
+) -> Figure:
+    """Loss by epoch, a panel a language of speech; the kept epoch is marked, `note` is below."""
     figure = Figure(figsize=(7, 2.6))
     grid = figure.subplots(1, len(histories), sharey=True, squeeze=False)
     for axes, (title, history) in zip(grid.flat, histories.items(), strict=True):
@@ -176,4 +189,5 @@ def pretraining_figure(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> 
         axes.set_title(title, fontsize=9)
     grid.flat[0].set_ylabel("loss")
     grid.flat[-1].legend(frameon=False, fontsize=8)
+    figure.supxlabel(note, fontsize=7.5)
     return figure

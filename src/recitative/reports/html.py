@@ -2,8 +2,10 @@
 
 import base64
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -98,7 +100,7 @@ def render(evidence: Evidence) -> str:
     )
     environment.filters |= {
         "f": lambda value: f"{value:.2f}",
-        "signed": reading.signed,
+        "points": partial(reading.signed, digits=reading.decimals(evidence.comparisons)),
         "p": p_value,
         "bounds": bounds,
         "percent": lambda share: f"{100 * share:.0f}",
@@ -121,10 +123,11 @@ def render(evidence: Evidence) -> str:
         majority=reading.majority,
         reach=reach(evidence.comparisons),
         panels=confusion_panels,
+        by_group=by_group,
         curves=curves(evidence.histories),
         history=earlier_table(evidence.earlier, present),
         made_by={
-            name: sorted({value for row in present for value in row[name]})
+            name: sorted({value for row in present for value in row[name]} - {"unknown"})
             for name in ("devices", "git_shas")
         },
         versions={name: version(name) for name in PACKAGES},
@@ -148,14 +151,17 @@ def p_value(p: float) -> str:
 
 
 def position(value: float, low: float, high: float) -> str:
-    """Where `value` lies between two ends, as a percentage for an SVG without a view box."""
-    return f"{100 * (value - low) / (high - low):.2f}%"
+    """Where `value` lies between two ends, as a percentage for an SVG without a view box.
+
+    What lies outside is drawn at the end: an interval of a difference may pass 100 points.
+    """
+    return f"{100 * min(1, max(0, (value - low) / (high - low))):.2f}%"
 
 
 def reach(comparisons: Sequence[Comparison]) -> int:
-    """The end of the axis of differences: the farthest bound, rounded up to 10 points."""
+    """The end of the axis of differences: the farthest bound, rounded up to 10 points, or 100."""
     ends = [abs(end) for one in comparisons for end in (one.low, one.high)]
-    return 10 * max(1, math.ceil(max(ends, default=0) / 10))
+    return min(100, 10 * max(1, math.ceil(max(ends, default=0) / 10)))
 
 
 def data_uri(path: Path) -> str:
@@ -170,15 +176,26 @@ def highest(cells: Sequence[Cell], music: str, task: str, average: str) -> float
 
 def confusion_panels(
     confusions: Confusions, cells: Sequence[Cell], music: str
-) -> dict[str, Sequence[Sequence[int]]]:
-    """Matrices of one music set by title: each mode's pairings, then the control of that mode."""
-    return {
-        f"{group}: {cell.name}": confusions[cell.pairing][cell.mode]
-        for group, members in reading.grouped(cells, music).items()
-        if group != reading.OTHER_CONTROLS
-        for cell in members
-        if cell.mode in confusions.get(cell.pairing, {})
-    }
+) -> dict[str, dict[str, Sequence[Sequence[int]]]]:
+    """Matrices of one music set by mode and name: its pairings, then the control of that mode."""
+    panels: dict[str, dict[str, Sequence[Sequence[int]]]] = defaultdict(dict)
+    for group, members in reading.grouped(cells, music).items():
+        for cell in members if group != reading.OTHER_CONTROLS else ():
+            if cell.mode in confusions.get(cell.pairing, {}):
+                panels[group][cell.name] = confusions[cell.pairing][cell.mode]
+    return dict(panels)
+
+
+def by_group(comparisons: Sequence[Comparison]) -> dict[str, dict[str, Comparison]]:
+    """Comparisons under short headings: what all of a group share stands above it once."""
+    groups: dict[str, dict[str, Comparison]] = defaultdict(dict)
+    for one in sorted(comparisons, key=lambda one: (one.music, one.mode)):
+        music, mode = reading.music_name(one.music), reading.mode_name(one.mode)
+        if one.with_control:
+            groups[f"{music}, {mode.lower()} − {one.sides[1]}"][one.sides[0]] = one
+        else:
+            groups[f"{music}: {' − '.join(one.sides)}"][mode] = one
+    return dict(groups)
 
 
 def curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> list[dict[str, Any]]:
@@ -264,7 +281,8 @@ def _pictures(evidence: Evidence) -> dict[str, Picture]:
         drawn[f"forest-{music}"] = figures.forest_figure(evidence.cells, music, note)
         panels = confusion_panels(evidence.confusions, evidence.cells, music)
         if panels:
-            drawn[f"confusion-{music}"] = figures.confusions_figure(panels, note)
+            titled = {f"{mode}: {name}": m for mode, of in panels.items() for name, m in of.items()}
+            drawn[f"confusion-{music}"] = figures.confusions_figure(titled, note)
     for name, answer in zip(
         ("pretraining", "language"), reading.answers(evidence.comparisons), strict=True
     ):
@@ -274,6 +292,6 @@ def _pictures(evidence: Evidence) -> dict[str, Picture]:
             )
     if evidence.histories:
         drawn["pretraining"] = figures.pretraining_figure(
-            {f"{LANGUAGES[name]} speech": rows for name, rows in evidence.histories.items()}
+            {f"{LANGUAGES[name]} speech": rows for name, rows in evidence.histories.items()}, note
         )
     return drawn

@@ -4,15 +4,18 @@ A repeat is one process. What it finished lies in the work folder (weights, pred
 JSON written last), so that a killed stage trains nothing twice.
 """
 
+import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import torch
+from filelock import FileLock
 from joblib import Parallel, delayed
 
 from recitative.corpora.splits import SplitRow, parts_for_fold, read_splits
@@ -65,6 +68,7 @@ class Repeat:
         codes: the frozen codes of all segments; None where each repeat has an encoder of its own.
         work: where finished parts and checkpoints are kept.
         parent: id of the run that groups the cell's.
+        stage: process that waits for the result; once it is killed, no further mode is begun.
     """
 
     params: Params
@@ -78,6 +82,7 @@ class Repeat:
     codes: Path | None
     work: Path
     parent: str
+    stage: int = field(default_factory=os.getpid)
 
 
 @dataclass(frozen=True)
@@ -150,11 +155,15 @@ def _run_repeat(repeat: Repeat) -> list[Finished]:
 
 
 def _run_mode(repeat: Repeat, name: str) -> Finished:
+    if not psutil.pid_exists(repeat.stage):
+        raise SystemExit("the stage that waited for this repeat was killed")
     label = f"{name}-{repeat.repeat}"
     done = repeat.work / f"{label}.json"
-    # Killed between its results and its end: the run is gone through once more, training nothing.
-    if not done.exists() or done.with_suffix(".run_id").exists():
-        _train_mode(repeat, name, done)
+    # The lock: a worker outlives its killed stage by the mode that it is at.
+    with FileLock(repeat.work / f"{label}.lock"):
+        # Killed between its results and its end, a run is gone through again, training nothing.
+        if not done.exists() or done.with_suffix(".run_id").exists():
+            _train_mode(repeat, name, done)
     found = read_json(done)
     folds = range(len(found["folds"]))
     return Finished(

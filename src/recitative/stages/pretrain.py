@@ -18,7 +18,7 @@ from recitative.params import Params
 from recitative.reports.figures import history_figure
 from recitative.seeding import derive_seed, seed_everything
 from recitative.stages import identity
-from recitative.stages.workspace import FEATURES, INDEX, PRETRAIN, SPLITS, content_key, work_folder
+from recitative.stages.workspace import FEATURES, INDEX, PRETRAIN, SPLITS, content_key, working
 from recitative.tracking.runs import parent_run_id, reap
 from recitative.tracking.runs import run as open_run
 
@@ -51,11 +51,10 @@ def run(params: Params, language: str) -> None:
     config = fit_config(params.pretrain, len(params.arch.offsets(frames, hop)))
     click.echo(f"{arch} on {role}: {train.count} training examples, {compute}")
     key = content_key(description, config.model_dump(), seed, identity.feature_hash(role))
-    work = work_folder(f"pretrain-{arch}-{language}", key)
-    checkpoint = Checkpoint(work / "checkpoint.safetensors", params.compute.checkpoint_seconds)
     cell = identity.labels(params, compute, language, "none", "pretrain", 0)
     history = []
     with (
+        working(f"pretrain-{arch}-{language}", key) as work,
         open_run(
             f"pretrain {arch} {language}",
             identity.run_params(params, cell, "pretrain", arch, "encoder", "features", "balance"),
@@ -66,6 +65,7 @@ def run(params: Params, language: str) -> None:
         ) as tracked,
         atomic_folder(PRETRAIN / language) as folder,
     ):
+        checkpoint = Checkpoint(work / "checkpoint.safetensors", params.compute.checkpoint_seconds)
         epochs = fit(model, train, validation, config, compute, seed, checkpoint)
         for epoch in tqdm(epochs, f"pretrain {arch} {language}", config.epochs, disable=None):
             history.append(epoch.row())
@@ -80,4 +80,3 @@ def run(params: Params, language: str) -> None:
         tracked.log_figure(history_figure(history), "history.png")
         for name in ("history.csv", "model.json"):
             tracked.log_artifact(folder / name)
-    checkpoint.remove()

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pandas as pd
 
 from recitative.corpora.certificate import audit_splits, require_clean
+from recitative.errors import UserError
 from recitative.evaluation.promotion import Gate, Songs, beside, gates
 from recitative.files import atomic_folder, read_json, write_json
 from recitative.params import Params
@@ -71,7 +73,8 @@ def _decide(params: Params, music: str, leaks: list[str]) -> dict[str, Any]:
         **{gate.name: _verdict(gate) for gate in said},
     }
     with tempfile.TemporaryDirectory() as temporary:
-        bundle = Path(temporary)
+        bundle = Path(temporary) / "bundle"
+        bundle.mkdir()
         mode = chosen["transfer_mode"]
         shutil.copyfile(folder / f"{mode}.safetensors", bundle / WEIGHTS)
         write_json(bundle / DESCRIPTION, chosen)
@@ -125,5 +128,9 @@ def _songs_of(champion: registry.Version | None) -> Songs | None:
     """The present champion's decisions on its own test songs."""
     if champion is None:
         return None
-    table = pd.read_csv(registry.bundle_of(champion) / TEST_PREDICTIONS)
+    try:
+        table = pd.read_csv(registry.bundle_of(champion) / TEST_PREDICTIONS)
+    except UserError as lost:  # a champion that nobody can load cannot be defended
+        click.echo(f"note: {lost}")
+        return Songs((), np.array([], np.int64), np.array([], np.int64))
     return Songs.of(table, dict(zip(table["clip"], table["digest"], strict=True)))

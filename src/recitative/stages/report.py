@@ -32,8 +32,7 @@ from recitative.stages.workspace import (
 )
 from recitative.tracking.history import earlier_results
 
-PICTURES = {"alpha": "Agreement by answer", "raters": "Every two raters"}
-PICTURES["confusion"] = "What other raters say"
+PICTURES = {"raters": "Every two raters", "confusion": "What other raters say of a clip"}
 
 
 def run(params: Params) -> None:

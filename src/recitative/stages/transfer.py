@@ -19,9 +19,8 @@ from recitative.stages.workspace import (
     TRANSFER,
     classifier_description,
     content_key,
-    remove_work,
-    work_folder,
     workers,
+    working,
 )
 from recitative.tracking.runs import parent_run_id, reap
 from recitative.tracking.runs import run as open_run
@@ -45,16 +44,18 @@ def run(params: Params, pairing: str) -> None:
         INDEX / f"{role}.csv",
         [params.seed, str(compute), params.split.model_dump(mode="json")],
     )
-    work = work_folder(f"transfer-{pairing}", key)
     modes = tuple(name for name in TRANSFER_MODES if name in _with_before(params.transfer.modes))
     cell = identity.labels(params, compute, speech, music, "parent", "all")
-    with open_run(
-        f"transfer {pairing} {description['arch']}",
-        cell,
-        cell | identity.provenance("transfer", role),
-        parent=parent_run_id(),
-        resume=work / "run_id",
-    ) as parent:
+    with (
+        working(f"transfer-{pairing}", key) as work,
+        open_run(
+            f"transfer {pairing} {description['arch']}",
+            cell,
+            cell | identity.provenance("transfer", role),
+            parent=parent_run_id(),
+            resume=work / "run_id",
+        ) as parent,
+    ):
         codes = work / "codes.npy"
         if not codes.exists():
             segments, _ = load_music(params, music)
@@ -72,7 +73,6 @@ def run(params: Params, pairing: str) -> None:
         summary = write_cells(TRANSFER / pairing, params, description, music, finished, parent)
     for line in summary:
         click.echo(f"{pairing} {line}")
-    remove_work(work)
 
 
 def _with_before(modes: tuple[str, ...]) -> set[str]:

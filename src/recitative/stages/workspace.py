@@ -8,8 +8,13 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import click
+from filelock import FileLock, Timeout
 
 from recitative.corpora.indexing import IndexedClip, read_index
 from recitative.learning.compute import ComputeConfig
@@ -29,6 +34,7 @@ CONTROLS = BUILD / "controls"
 EVALUATE = BUILD / "evaluate"
 AGREEMENT = BUILD / "agreement"
 REGISTRY = BUILD / "registry"
+CLAIMS = BUILD / "claims"
 REPORT = BUILD / "report"
 
 LANGUAGES = {"eng": "English", "man": "Mandarin", "mix": "mixed"}
@@ -50,11 +56,26 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
-def work_folder(stage: str, key: str) -> Path:
-    """Where a stage keeps checkpoints and finished parts of the work that `key` names."""
+@contextmanager
+def working(stage: str, key: str) -> Iterator[Path]:
+    """The folder for checkpoints and finished parts of the work that `key` names.
+
+    It stays where the stage is killed or fails, and is removed where it ends well. Two processes
+    with the same work (experiments that differ in something else) come one after the other.
+    """
     folder = project_root() / ".recitative" / "work" / f"{stage}-{key}"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    lock = FileLock(folder.with_name(f"{folder.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        click.echo(f"{stage}: another process is at the same work; waiting for it")
+        lock.acquire()
+    try:
+        folder.mkdir(exist_ok=True)
+        yield folder
+        shutil.rmtree(folder)
+    finally:
+        lock.release()
 
 
 def feature_cache() -> Path:
@@ -79,11 +100,6 @@ def role_clips(role: str) -> list[IndexedClip]:
     if role == "speech-mix":
         return read_index(INDEX, "speech-eng") + read_index(INDEX, "speech-man")
     return read_index(INDEX, role)
-
-
-def remove_work(folder: Path) -> None:
-    """Delete a work folder: what it led to is written."""
-    shutil.rmtree(folder)
 
 
 def classifier_description(params: Params, pretrained: Description) -> Description:

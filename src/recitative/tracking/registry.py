@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-BUNDLE = "model/artifacts/bundle"
 SHA256 = "sha256"
 UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # no such model; no such alias
 
@@ -76,13 +75,22 @@ def register(name: str, bundle: Path, run_id: str, tags: Mapping[str, Any]) -> V
             raise
     for found in client().search_model_versions(f"name = '{name}'"):
         if found.tags.get(SHA256) == sha256:
-            return _tag(_version(found), tags)
-    with tempfile.TemporaryDirectory() as folder:
-        _save_pyfunc(Path(folder) / "model", bundle)
-        client().log_artifacts(run_id, folder)
+            version = _version(found)
+            try:
+                bundle_of(version)
+            except UserError:  # its files were lost: they are here again
+                _upload(found.run_id, bundle)
+            return _tag(version, tags)
+    _upload(run_id, bundle)
     source = f"{client().get_run(run_id).info.artifact_uri}/model"
     made = client().create_model_version(name, source, run_id, tags={SHA256: sha256})
     return _tag(_version(made), tags)
+
+
+def _upload(run_id: str, bundle: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        _save_pyfunc(Path(folder) / "model", bundle)
+        client().log_artifacts(run_id, folder)
 
 
 def _save_pyfunc(folder: Path, bundle: Path) -> None:
@@ -118,15 +126,14 @@ def bundle_of(version: Version) -> Path:
     import mlflow
 
     try:
-        found = mlflow.artifacts.download_artifacts(
-            artifact_uri=f"{version.source}/artifacts/bundle"
-        )
+        found = mlflow.artifacts.download_artifacts(artifact_uri=f"{version.source}/artifacts")
+        [bundle] = Path(found).iterdir()  # MLflow names it after the folder that it was saved from
     except Exception as error:  # every artifact store has an error type of its own
         raise UserError(
             f"{version.uri}: its files cannot be read from {version.source} ({error}); "
             "run `dvc repro --force register` to register it again"
         ) from error
-    return Path(found)
+    return bundle
 
 
 def resolve(uri: str) -> Version:

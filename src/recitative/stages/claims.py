@@ -1,0 +1,148 @@
+"""`recitative claims`: the verdict on each claim of the paper -> build/claims/claims.json."""
+
+from collections import defaultdict
+from dataclasses import asdict
+
+import click
+import pandas as pd
+
+from recitative.corpora.certificate import require_clean
+from recitative.evaluation.agreement import alpha_from_long, bootstrap_alphas
+from recitative.evaluation.claims import CellName
+from recitative.evaluation.comparisons import split_cells
+from recitative.evaluation.consensus import task_classes
+from recitative.evaluation.metrics import check_predictions
+from recitative.evaluation.ratings import read_music_ratings
+from recitative.evaluation.verdicts import (
+    Agreement,
+    Evidence,
+    Pretraining,
+    format_verdicts,
+    judge,
+)
+from recitative.files import atomic_folder, read_csv, read_json, write_json
+from recitative.params import Params
+from recitative.seeding import derive_rng
+from recitative.stages.workspace import (
+    CLAIMS,
+    CONTROLS,
+    INDEX,
+    LANGUAGES,
+    PAIRINGS,
+    PRETRAIN,
+    SPLITS,
+    TRANSFER,
+    file_digest,
+    workers,
+)
+from recitative.tracking.predictions import predictions_of, pretraining_runs
+
+MUSIC = ("eng", "man")
+
+
+def run(params: Params) -> None:
+    """Judge by what lies in build/ and by what other experiments on the same split left in MLflow."""
+    require_clean(SPLITS, INDEX, allow_leaks=params.split.leak == "released")
+    verdicts = judge(_evidence(params), params.seed, params.evaluate.draws)
+    with atomic_folder(CLAIMS) as folder:
+        write_json(folder / "claims.json", [asdict(verdict) for verdict in verdicts])
+    click.echo(format_verdicts(verdicts))
+    click.echo(f"{CLAIMS}/claims.json")
+
+
+def _evidence(params: Params) -> Evidence:
+    cells: dict[CellName, pd.DataFrame] = {}
+    runs: dict[CellName, list[str]] = defaultdict(list)
+    hours: dict[str, float] = {}
+    _take_earlier(params, cells, runs, hours)
+    folders = {pairing: TRANSFER / pairing for pairing in PAIRINGS}
+    folders |= {f"none2{music}": CONTROLS / music for music in MUSIC}
+    for pairing, folder in folders.items():
+        path = folder / "predictions.csv"
+        if not path.exists():
+            click.echo(f"{path}: not there; claims about it are left out")
+            continue
+        table = pd.read_csv(path)
+        check_predictions(table, str(path))
+        run_ids = read_json(folder / "run.json")
+        for key, part in split_cells({pairing: table}).items():
+            arch = str(part["arch"].iloc[0])
+            name = CellName(params.experiment, arch, key.mode, pairing)
+            cells[name] = part
+            runs[name] = list(run_ids[key.mode].values())
+    if params.balance.speech_hours is not None:
+        hours[params.experiment] = params.balance.speech_hours
+    pretrainings = _pretrainings(params)
+    return Evidence(cells, hours, runs, pretrainings, _agreement(params))
+
+
+def _take_earlier(
+    params: Params,
+    cells: dict[CellName, pd.DataFrame],
+    runs: dict[CellName, list[str]],
+    hours: dict[str, float],
+) -> None:
+    """Add the cells of other experiments on the same split, trained in the same way."""
+    same = {"size": params.size, "transfer.head": params.transfer.head}
+    tables: dict[CellName, list[pd.DataFrame]] = defaultdict(list)
+    hashes = {music: file_digest(SPLITS / f"music-{music}.csv") for music in MUSIC}
+    for found in predictions_of(hashes, params.protocol, params.transfer.labels, same):
+        name = CellName(found.experiment, found.arch, found.mode, found.pairing)
+        check_predictions(found.table, f"MLflow run {found.run_id}: predictions.csv")
+        tables[name].append(found.table)
+        runs[name].append(found.run_id)
+        if found.speech_hours is not None:
+            hours[found.experiment] = found.speech_hours
+    cells |= {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
+
+
+def _pretrainings(params: Params) -> list[Pretraining]:
+    """Those in build/, then those of MLflow that are others."""
+    found = [Pretraining(**asdict(one)) for one in pretraining_runs(params.protocol)]
+    by_run = {one.run_id: one for one in found}
+    here: list[Pretraining] = []
+    for language in LANGUAGES:
+        folder = PRETRAIN / language
+        if not (folder / "history.csv").exists():
+            continue
+        run_id = read_json(folder / "run.json")["run_id"]
+        if run_id in by_run:
+            continue
+        history = read_csv(folder / "history.csv")
+        best = min(history, key=lambda row: float(row["validation_loss"]))
+        arch = read_json(folder / "model.json")["arch"]
+        cpc = arch == "cpc"
+        here.append(
+            Pretraining(
+                params.experiment, arch, language, params.seed,
+                params.cpc.past if cpc else None, params.cpc.future if cpc else None,
+                float(best["validation_accuracy"]) if cpc else None,
+                int(best["epoch"]) + 1, len(history), run_id,
+            )
+        )  # fmt: skip
+    return here + found
+
+
+def _agreement(params: Params) -> dict[str, Agreement]:
+    """Alpha of the quadrants of each music set whose listeners' answers there are."""
+    found = {}
+    for music in MUSIC:
+        path = INDEX / f"music-{music}.ratings.csv"
+        if not path.exists():
+            continue
+        classes = task_classes(read_music_ratings(path), "quadrant", params.agreement.midpoint)
+        chosen = classes.code >= 0
+        answers = classes.rater[chosen], classes.clip[chosen], classes.code[chosen]
+        alpha = alpha_from_long(*answers, "nominal")
+        if alpha is None:
+            continue
+        draws = bootstrap_alphas(
+            *answers,
+            "nominal",
+            resampled="both",
+            rng=derive_rng(params.seed, "claims", "agreement", music),
+            draws=max(100, params.agreement.draws),
+            jobs=workers(params.compute),
+        )
+        found[music] = Agreement(alpha, draws, len(set(classes.clip[chosen].tolist())))
+    return found

@@ -1,0 +1,218 @@
+"""`recitative faults`: what each fault of the released code adds to the score that it would print.
+
+A ladder: the protocol `released`, then one fault mended at a time, in the order of `LADDER`, up to
+the protocol `corrected`. Everything runs in a temporary folder on the present data and sizes;
+build/ and the project's MLflow store are not touched.
+"""
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+import pandas as pd
+import yaml
+
+from recitative.errors import UserError
+from recitative.evaluation.metrics import Level, decide, score, to_song_level
+from recitative.files import write_json
+from recitative.params import Params, load_params
+from recitative.stages import featurize, index, pretrain, split, transfer
+from recitative.stages.workspace import (
+    DATA,
+    PAIRINGS,
+    PRETRAIN,
+    SPLITS,
+    TRANSFER,
+    content_key,
+    feature_cache,
+)
+from recitative.switches import AUTO, PROTOCOLS, ROWS, SIZES
+
+
+@dataclass(frozen=True)
+class Mend:
+    """One rung: the row of docs/protocols.md, what is done right from here on, and by what."""
+
+    row: str
+    what: str
+    parameters: tuple[str, ...]
+
+
+LADDER = (
+    Mend("C11", "test songs stay out of training", ("split.leak",)),
+    Mend("C21", "split by artist and speaker", ("split.group_by",)),
+    Mend(
+        "C13",
+        "the best epoch is scored, not the last",
+        tuple(name for name, row in ROWS.items() if row == "C13"),
+    ),
+    Mend("C18", "batch norm over channels, not time", ("encoder.batch_norm",)),
+    Mend("C12", "class weights act on all heads", ("transfer.class_weights",)),
+    Mend(
+        "C3",
+        "the corrected learning rates",
+        ("transfer.frozen.learning_rate", "transfer.released.learning_rate"),
+    ),
+    Mend("C4", "CPC's negatives and gap", ("cpc.negatives", "cpc.gap")),
+    Mend("ours", "mel bands are standardised", ("encoder.standardize",)),
+    Mend("C9, C21", "macro average over songs is printed", ("report.average",)),
+)
+
+
+@dataclass(frozen=True)
+class Rung:
+    """Scores of one transfer mode at one rung: quadrant F in [0, 1], mean over repeats."""
+
+    row: str
+    what: str
+    mode: str
+    printed: float  # what would be printed: up to the last rung weighted, over segments
+    honest: float  # macro, over songs
+    songs: int
+    fault_adds: float | None  # points of the printed score that the mended fault was worth
+
+
+def run(params_file: Path, pairing: str, json_file: Path | None) -> None:
+    """Climb the ladder on one pairing and print it; it trains, so it takes minutes."""
+    if pairing not in PAIRINGS:
+        raise UserError(f"--pairing {pairing}: choose of {', '.join(PAIRINGS)}")
+    present = load_params(params_file)
+    values = yaml.safe_load(params_file.read_text(encoding="utf-8"))
+    rungs: list[Rung] = []
+    with _workspace() as kept:
+        before: dict[str, float] = {}
+        tables: dict[str, pd.DataFrame] = {}
+        for row, what, chosen in _settings(values, present.size, present.pretrain.arch):
+            click.echo(f"{row:8} {what} ...", err=True)
+            if chosen is not None:
+                tables = _train(_load(chosen), pairing, kept)
+            for mode, table in tables.items():
+                honest, songs = _score(table, "song", "macro"), table["clip"].nunique()
+                printed = honest if chosen is None else _score(table, "segment", "weighted")
+                adds = 100 * (before[mode] - printed) if mode in before else None
+                rungs.append(Rung(row, what, mode, printed, honest, songs, adds))
+                before[mode] = printed
+    click.echo(format_rungs(rungs, pairing, present))
+    if json_file:
+        write_json(json_file, [asdict(rung) for rung in rungs])
+
+
+def format_rungs(rungs: list[Rung], pairing: str, params: Params) -> str:
+    """The ladder as a table for the screen."""
+    lines = [
+        f"quadrant F of {pairing} {params.pretrain.arch}, size {params.size}, mean over "
+        f"{params.transfer.repeats} repeats; in points, what the fault had added to the printed score"
+    ]
+    for mode in dict.fromkeys(rung.mode for rung in rungs):
+        lines.append("")
+        heading = f"{mode:38} {'printed':>8} {'fault added':>12} {'macro, songs':>13} {'songs':>6}"
+        lines.append(f"{'row':8} {heading}")
+        for rung in rungs:
+            if rung.mode == mode:
+                adds = "" if rung.fault_adds is None else f"{rung.fault_adds:+.1f}"
+                lines.append(
+                    f"{rung.row:8} {rung.what:38} {rung.printed:8.3f} {adds:>12} "
+                    f"{rung.honest:13.3f} {rung.songs:6}"
+                )
+    return "\n".join(lines)
+
+
+def _settings(
+    values: Mapping[str, Any], size: str, arch: str
+) -> Iterator[tuple[str, str, dict[str, Any] | None]]:
+    """Each rung's row, name and values of params.yaml; None where nothing is trained anew."""
+    chosen = {name: AUTO for name in ROWS}  # what params.yaml writes out would hide the fault
+    yield "released", "as the released code does it", _with(values, chosen)
+    for mend in LADDER:
+        if mend.row == "C4" and arch != "cpc":
+            continue
+        for name in mend.parameters:
+            corrected = PROTOCOLS["corrected"]
+            chosen[name] = corrected[name] if name in corrected else SIZES[size][name]
+        scoring = mend.parameters == ("report.average",)
+        yield mend.row, mend.what, None if scoring else _with(values, chosen)
+
+
+def _with(values: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the values under `protocol: released`, with these dotted names set."""
+    changed: dict[str, Any] = json.loads(json.dumps(values))
+    changed["protocol"] = "released"
+    for name, value in chosen.items():
+        *sections, leaf = name.split(".")
+        holder = changed
+        for section in sections:
+            holder = holder.setdefault(section, {})
+        holder[leaf] = value
+    return changed
+
+
+def _load(values: Mapping[str, Any]) -> Params:
+    path = Path("params.yaml")
+    path.write_text(yaml.safe_dump(dict(values)), encoding="utf-8")
+    return load_params(path)
+
+
+@contextmanager
+def _workspace() -> Iterator[Path]:
+    """Work in a temporary folder that shares the data and the cached features; yield a shelf in it.
+
+    Stages find their files from the working directory, and MLflow and resumable work from DVC_ROOT.
+    """
+    home, data, cache = Path.cwd(), DATA.resolve(), feature_cache()
+    names = ("DVC_ROOT", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "RECITATIVE_PARENT_RUN")
+    outside = {name: os.environ.pop(name, None) for name in names}
+    cache.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="recitative-faults-") as folder:
+        inside = Path(folder).resolve()
+        (inside / ".recitative").mkdir()
+        (inside / ".recitative" / "features").symlink_to(cache)
+        (inside / DATA).symlink_to(data)
+        os.chdir(inside)
+        try:
+            yield inside / "kept"
+        finally:
+            os.chdir(home)
+            os.environ.update({name: value for name, value in outside.items() if value})
+
+
+def _train(params: Params, pairing: str, kept: Path) -> dict[str, pd.DataFrame]:
+    """Split, pretrain and transfer with `params`; test predictions by mode.
+
+    A pretraining that an earlier rung made with the same settings and speech is taken from `kept`.
+    """
+    speech, _ = pairing.split("2")
+    with redirect_stdout(io.StringIO()):
+        index.run(params)
+        split.run(params)
+        featurize.run(params)
+        sections = {"encoder", params.pretrain.arch, "pretrain", "features", "seed"}
+        key = content_key(
+            params.model_dump(mode="json", include=sections), SPLITS / f"speech-{speech}.csv"
+        )
+        shutil.rmtree(PRETRAIN, ignore_errors=True)
+        if (kept / key).is_dir():
+            shutil.copytree(kept / key, PRETRAIN / speech)
+        else:
+            pretrain.run(params, speech)
+            shutil.copytree(PRETRAIN / speech, kept / key)
+        transfer.run(params, pairing)
+    table = pd.read_csv(TRANSFER / pairing / "predictions.csv")
+    return {str(mode): part for mode, part in table.groupby("transfer_mode", sort=False)}
+
+
+def _score(table: pd.DataFrame, level: Level, average: str) -> float:
+    """Mean over repeats of the quadrants' F."""
+    scores = []
+    for _, repeat in table.groupby("repeat"):
+        rows = to_song_level(repeat) if level == "song" else repeat
+        scored = score(*decide(rows, "quadrant"), "quadrant")
+        scores.append((scored.macro if average == "macro" else scored.weighted).f1)
+    return sum(scores) / len(scores)

@@ -1,0 +1,135 @@
+"""Predictions of earlier runs in MLflow: those of the present split, the latest training of each."""
+
+import sqlite3
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from recitative.errors import UserError
+from recitative.tracking import predictions, store
+from recitative.tracking.predictions import predictions_of, pretraining_runs
+from recitative.tracking.runs import Run
+
+HASHES = {"eng": "split-1", "man": "split-2"}
+
+
+@pytest.fixture
+def fresh(tmp_path, monkeypatch):
+    """A store of its own, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    store.client.cache_clear()
+    yield tmp_path
+    store.client.cache_clear()
+
+
+def log(folder: Path, pairing="eng2eng", status="FINISHED", table=True, **changes) -> str:
+    """A transfer run as the stages log them; returns its id."""
+    tags = {
+        "experiment": "demo", "arch": "scae", "transfer_mode": "full", "pairing": pairing,
+        "repeat": "0", "protocol": "corrected", "labels": "majority", "mlflow.parentRunId": "p",
+        "music_language": pairing[-3:], f"split_hash.music-{pairing[-3:]}": HASHES[pairing[-3:]],
+    }  # fmt: skip
+    parameters = changes.pop("params", {"balance.speech_hours": "0.1", "size": "demo"})
+    tags |= {name.replace("__", "."): value for name, value in changes.items()}
+    made = store.client().create_run(store.experiment_id(), tags=tags)
+    for name, value in parameters.items():
+        store.client().log_param(made.info.run_id, name, value)
+    if table:
+        path = folder / "predictions.csv"
+        pd.DataFrame({"clip": [made.info.run_id]}).to_csv(path, index=False)
+        store.client().log_artifact(made.info.run_id, str(path))
+    store.client().set_terminated(made.info.run_id, status)
+    return str(made.info.run_id)
+
+
+def ids(**more) -> set[str]:
+    return {one.run_id for one in predictions_of(HASHES, "corrected", "majority", **more)}
+
+
+def test_only_finished_runs_on_the_present_split_of_this_protocol_and_labels(fresh):
+    wanted = {log(fresh), log(fresh, "man2man"), log(fresh, repeat="1")}
+    log(fresh, "mix2eng", split_hash__music__eng="another")
+    other = {"split_hash.music-eng": "another"}
+    run = log(fresh, "mix2eng")
+    Run(run).set_tags(other)
+    log(fresh, "man2eng", protocol="released")
+    log(fresh, "man2eng", labels="soft")
+    log(fresh, "man2eng", status="FAILED")
+    log(fresh, "man2eng", table=False)
+    log(fresh, repeat="all", transfer_mode="parent")
+    assert ids() == wanted | (ids() - wanted - {run})
+    assert run not in ids()
+    found = {one.run_id: one for one in predictions_of(HASHES, "corrected", "majority")}
+    for run_id in wanted:
+        assert found[run_id].table["clip"].tolist() == [run_id]
+        assert found[run_id].speech_hours == 0.1
+
+
+def test_the_latest_training_counts_and_two_are_never_mixed(fresh):
+    for repeat in "0123":
+        log(fresh, repeat=repeat, **{"mlflow__parentRunId": "old"})
+    latest = {log(fresh, repeat=repeat, **{"mlflow__parentRunId": "new"}) for repeat in "01"}
+    assert ids() == latest
+
+
+def test_params_that_must_be_equal(fresh):
+    same = log(fresh, params={"transfer.head": "flatten"})
+    log(fresh, "mix2eng", params={"transfer.head": "pooled"})
+    control = log(fresh, "none2eng", params={})  # knows no head
+    assert ids(same={"transfer.head": "flatten"}) == {same, control}
+
+
+def test_pretrainings_and_their_best_epoch(fresh):
+    for language, losses in (("eng", (3, 1, 2)), ("man", ())):
+        tags = {"transfer_mode": "pretrain", "protocol": "corrected", "experiment": "1"}
+        tags |= {"arch": "cpc", "speech_language": language}
+        made = store.client().create_run(store.experiment_id(), tags=tags).info.run_id
+        for name, value in {"seed": 7, "cpc.past": 4, "cpc.future": 2}.items():
+            store.client().log_param(made, name, value)
+        for epoch, loss in enumerate(losses):
+            Run(made).log_metrics({"validation_loss": loss}, epoch)
+        Run(made).log_metrics({"final_validation_accuracy": 0.75})
+        store.client().set_terminated(made, "FINISHED")
+    (found,) = pretraining_runs("corrected")  # without a history there is nothing to say
+    assert (found.language, found.seed, found.past, found.future) == ("eng", 7, 4, 2)
+    assert (found.epochs_to_best, found.epochs, found.accuracy) == (2, 3, 0.75)
+    assert pretraining_runs("paper") == []
+
+
+def test_an_empty_store_has_nothing(fresh):
+    (fresh / "mlflow.db").touch()
+    assert ids() == set()
+
+
+def test_a_store_of_another_version_is_one_line(fresh):
+    ids()
+    store.client.cache_clear()
+    with sqlite3.connect(fresh / "mlflow.db") as database:
+        database.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")
+    database.close()
+    from mlflow.tracking._tracking_service import utils
+
+    utils._tracking_store_registry.get_store.cache_clear() if hasattr(
+        utils._tracking_store_registry.get_store, "cache_clear"
+    ) else None
+    with pytest.raises(UserError, match="another version of MLflow"):
+        ids()
+
+
+def test_what_is_no_store_is_one_line(fresh):
+    (fresh / "mlflow.db").write_bytes(b"no database " * 100)
+    with pytest.raises(UserError, match=r"mlflow\.db: move it away") as caught:
+        ids()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_locked_store_is_one_line(fresh, monkeypatch):
+    def locked(*_, **__):
+        raise sqlite3.OperationalError("database is locked")
+
+    monkeypatch.setattr(predictions, "_runs", locked)
+    with pytest.raises(UserError, match="another program writes to it"):
+        ids()
