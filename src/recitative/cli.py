@@ -207,13 +207,14 @@ def predict(
 
 @cli.command()
 @click.option("--pairing", type=click.Choice(PAIRINGS), default="eng2eng", show_default=True)
+@click.option("--mode", type=click.Choice(["feature_extraction", "full"]), help="Train only this.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the rows there.")
 @PARAMS
-def faults(pairing: str, json_file: Path | None, params_file: Path) -> None:
+def faults(pairing: str, mode: str | None, json_file: Path | None, params_file: Path) -> None:
     """What each fault of the released code is worth: mend one at a time (trains, minutes)."""
     from recitative.stages.faults import run
 
-    run(params_file, pairing, json_file)
+    run(params_file, pairing, mode, json_file)
 
 
 @cli.command()

@@ -78,13 +78,14 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _experiment(params: Params) -> str:
-    """The paper's numbering, where the amounts are the paper's."""
-    if params.size == "demo":
-        return "demo"
+    """The paper's numbering, where the amounts are the paper's; amounts of one's own by name."""
     hours = params.balance.speech_hours, params.balance.music_hours
     speech, music = ("all" if h is None else f"{h:g}h" for h in hours)
-    numbered = {("3h", "3h"): "1", ("30h", "3h"): "2"}
-    return numbered.get((speech, music), f"{speech}-speech-{music}-music")
+    amounts = f"{speech}-speech-{music}-music"
+    if params.size == "demo":
+        usual = (SIZES["demo"][f"balance.{kind}_hours"] for kind in ("speech", "music"))
+        return "demo" if hours == tuple(usual) else f"demo-{amounts}"
+    return {("3h", "3h"): "1", ("30h", "3h"): "2"}.get((speech, music), amounts)
 
 
 def resolve(values: dict[str, Any], source: str) -> Origins:

@@ -149,4 +149,4 @@ def test_the_price_of_a_fault_is_what_the_printed_score_loses(monkeypatch, tmp_p
 
 def test_an_unknown_pairing_is_refused() -> None:
     with pytest.raises(UserError, match="choose of eng2eng"):
-        faults.run(Path("params.yaml"), "fre2eng", None)
+        faults.run(Path("params.yaml"), "fre2eng", None, None)

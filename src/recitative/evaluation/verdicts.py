@@ -47,6 +47,8 @@ Word = Literal["supported", "refuted", "undecided", "not testable here"]
 SIGNIFICANCE = 0.05  # of a Holm-corrected p
 CLASSES = 4
 POINTS_OF_F = "points of macro F"
+SECOND_AMOUNT = "a second amount of speech (the paper's: 3 and 30 hours)"
+OTHER_AMOUNT = "dvc exp run -S balance.speech_hours=HOURS"
 
 
 @dataclass(frozen=True)
@@ -240,8 +242,8 @@ def _matrix_claims(evidence: Evidence, seed: int, draws: int) -> Iterator[_Teste
             continue
         same = seen.setdefault((claim.kind, claim.expected, *parts), claim.id)
         if same != claim.id:
-            missing = f"a second amount of speech: the cells are those of claim {same}"
-            yield _untestable(head, missing, "dvc exp run -S size=paper -S balance.speech_hours=30")
+            missing = f"{SECOND_AMOUNT}: the cells are those of claim {same}"
+            yield _untestable(head, missing, OTHER_AMOUNT)
             continue
         effects = []
         resampled = set()
@@ -318,10 +320,7 @@ def _effect(
 def _missing(absent: Sequence[tuple[CellName, CellName]], evidence: Evidence) -> tuple[str, str]:
     """What is not there, and the command that makes it."""
     if all(a == b for a, b in absent):
-        return (
-            "a second amount of speech",
-            "dvc exp run -S size=paper -S balance.speech_hours=3 (and again with 30)",
-        )
+        return SECOND_AMOUNT, OTHER_AMOUNT
     names = sorted({n for pair in absent for n in pair if n not in evidence.cells})
     archs = {name.arch for name in evidence.cells}
     experiments = {name.experiment for name in evidence.cells}

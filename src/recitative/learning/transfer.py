@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import torch
 from pydantic import Field, field_validator
-from torch import Tensor
+from torch import Tensor, nn
 
 from recitative.config import Section
 from recitative.learning.checkpoint import Checkpoint
@@ -113,6 +113,30 @@ def encode(
     codes.flush()
     mapped: np.ndarray = np.load(out, mmap_mode="r")
     return mapped
+
+
+@torch.no_grad()
+def calibrate(
+    encoder: ConvEncoder, segments: LabelledSegments, part: np.ndarray, compute: Compute
+) -> None:
+    """Give a random encoder the batch-norm statistics of the segments that it will be trained on.
+
+    A pretrained encoder brings its own. Without this a frozen random one would normalise by mean 0
+    and variance 1, which are those of nothing, and lose for that reason alone.
+    """
+    compute.place(encoder)
+    encoder.eval()  # no dropout
+    norms = [m for m in encoder.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over batches
+        norm.train()
+    for first in range(0, len(part), EVALUATION_BATCH):
+        x = segments.x(part[first : first + EVALUATION_BATCH])
+        encoder(x.to(compute.device, memory_format=torch.channels_last))
+    for norm in norms:
+        norm.momentum = 0.1
+    encoder.eval()
 
 
 def _batches(segments: LabelledSegments, part: np.ndarray, codes: np.ndarray | None) -> Batches:

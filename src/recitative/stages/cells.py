@@ -32,6 +32,7 @@ from recitative.learning.transfer import (
     TRANSFER_MODES,
     Parts,
     TransferConfig,
+    calibrate,
     encode,
     fit_mode,
     predict_segments,
@@ -250,6 +251,8 @@ def _train_fold(
         train_clips = [segments.clips[c] for c in np.unique(segments.clip[parts.train])]
         statistics = band_statistics(segments.store, train_clips)
         encoder.standardize.set(*(torch.from_numpy(s) for s in statistics))
+    if mode.encoder == "random" and mode.phase == "frozen":
+        calibrate(encoder, segments, parts.train, compute)
     model = build_classifier(repeat.description, encoder)
     if mode.after:
         before = repeat.work / f"{mode.after}-{repeat.repeat}-{fold}.safetensors"

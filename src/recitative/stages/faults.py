@@ -80,12 +80,24 @@ class Rung:
     fault_adds: float | None  # points of the printed score that the mended fault was worth
 
 
-def run(params_file: Path, pairing: str, json_file: Path | None) -> None:
-    """Climb the ladder on one pairing and print it; it trains, so it takes minutes."""
+def run(params_file: Path, pairing: str, mode: str | None, json_file: Path | None) -> None:
+    """Climb the ladder on one pairing and print it; it trains, so it takes minutes.
+
+    Args:
+        params_file: the present parameters; what is no part of a protocol holds on every rung.
+        pairing: e.g. eng2eng.
+        mode: the one transfer mode to train; None for all of `transfer.modes`.
+        json_file: where to write the rungs, too.
+
+    Raises:
+        UserError: an unknown pairing, or as the stages.
+    """
     if pairing not in PAIRINGS:
         raise UserError(f"--pairing {pairing}: choose of {', '.join(PAIRINGS)}")
     present = load_params(params_file)
     values = yaml.safe_load(params_file.read_text(encoding="utf-8"))
+    if mode:
+        values["transfer"]["modes"] = [mode]
     rungs: list[Rung] = []
     with _workspace() as kept:
         before: dict[str, float] = {}
@@ -94,12 +106,14 @@ def run(params_file: Path, pairing: str, json_file: Path | None) -> None:
             click.echo(f"{row:8} {what} ...", err=True)
             if chosen is not None:
                 tables = _train(_load(chosen), pairing, kept)
-            for mode, table in tables.items():
+            for trained, table in tables.items():
+                if mode not in (None, trained):  # full goes on from feature_extraction
+                    continue
                 honest, songs = _score(table, "song", "macro"), table["clip"].nunique()
                 printed = honest if chosen is None else _score(table, "segment", "weighted")
-                adds = 100 * (before[mode] - printed) if mode in before else None
-                rungs.append(Rung(row, what, mode, printed, honest, songs, adds))
-                before[mode] = printed
+                adds = 100 * (before[trained] - printed) if trained in before else None
+                rungs.append(Rung(row, what, trained, printed, honest, songs, adds))
+                before[trained] = printed
     click.echo(format_rungs(rungs, pairing, present))
     if json_file:
         write_json(json_file, [asdict(rung) for rung in rungs])

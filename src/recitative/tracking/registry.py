@@ -68,6 +68,7 @@ def register(name: str, bundle: Path, run_id: str, tags: Mapping[str, Any]) -> V
     from mlflow.exceptions import MlflowException
 
     sha256 = hashlib.sha256((bundle / "model.safetensors").read_bytes()).hexdigest()
+    place = f"model-{sha256[:12]}"  # among the run's artifacts
     try:
         client().create_registered_model(name)
     except MlflowException as error:
@@ -79,17 +80,17 @@ def register(name: str, bundle: Path, run_id: str, tags: Mapping[str, Any]) -> V
             try:
                 bundle_of(version)
             except UserError:  # its files were lost: they are here again
-                _upload(found.run_id, bundle)
+                _upload(found.run_id, bundle, place)
             return _tag(version, tags)
-    _upload(run_id, bundle)
-    source = f"{client().get_run(run_id).info.artifact_uri}/model"
+    _upload(run_id, bundle, place)
+    source = f"{client().get_run(run_id).info.artifact_uri}/{place}"
     made = client().create_model_version(name, source, run_id, tags={SHA256: sha256})
     return _tag(_version(made), tags)
 
 
-def _upload(run_id: str, bundle: Path) -> None:
+def _upload(run_id: str, bundle: Path, place: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        _save_pyfunc(Path(folder) / "model", bundle)
+        _save_pyfunc(Path(folder) / place, bundle)
         client().log_artifacts(run_id, folder)
 
 

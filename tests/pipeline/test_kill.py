@@ -1,0 +1,239 @@
+"""kill -9 in the middle: the next time ends in the same bytes, trains nothing twice, leaves no run."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from projects import TINY, Project
+
+from recitative.tracking.runs import PID
+
+# Kill this process right after the nth call of a function, or, with "before", instead of it.
+KILLER = """
+import os, signal, sys
+from importlib import import_module
+name, when, count, *arguments = sys.argv[1:]
+module, owner, function = name.split(":")
+holder = import_module(module)
+holder = getattr(holder, owner) if owner else holder
+original, left = getattr(holder, function), int(count)
+def deadly(*args, **kwargs):
+    global left
+    left -= 1
+    if left == 0 and when == "before":
+        os.kill(os.getpid(), signal.SIGKILL)
+    result = original(*args, **kwargs)
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return result
+setattr(holder, function, deadly)
+sys.argv = ["recitative", *arguments]
+from recitative.cli import main
+main()
+"""
+SAVED = "recitative.learning.checkpoint:Checkpoint:save"
+SLOWER = {"pretrain.epochs": 4, "transfer.frozen.epochs": 4, "transfer.released.epochs": 3}
+
+pytestmark = pytest.mark.slow
+
+
+def killed(project: Project, function: str, when: str, count: int, *stage: str) -> None:
+    """Run a stage in a process that is killed at the nth call of a function."""
+    done = project.shell(
+        sys.executable, "-c", KILLER, function, when, str(count), *stage, check=False
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def contents(folder: Path, *patterns: str) -> dict[str, bytes]:
+    found = {
+        str(path.relative_to(folder)): path.read_bytes()
+        for pattern in patterns
+        for path in folder.glob(pattern)
+    }
+    assert found
+    return found
+
+
+def status(project: Project) -> list[str]:
+    return sorted(run.info.status for run in project.runs())
+
+
+def epochs(project: Project, mode: str) -> dict[str, list[int]]:
+    """Of each run of a mode, the epochs that were logged, without those told again."""
+    from recitative.tracking.store import client
+
+    logged = {}
+    for run in project.runs(f"tags.transfer_mode = '{mode}'"):
+        with project.here():
+            history = client().get_metric_history(run.info.run_id, "train_loss")
+        logged[run.info.run_id] = sorted({point.step for point in history})
+    return logged
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    featurized: Project, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Project]:
+    """A project in which one architecture was pretrained and transferred in peace."""
+    made: dict[str, Project] = {}
+
+    def make(arch: str) -> Project:
+        if arch not in made:
+            project = featurized.copy(tmp_path_factory.mktemp("peace") / arch)
+            project.set(**SLOWER, **{"pretrain.arch": arch}).run("pretrain", "eng")
+            made[arch] = project
+        return made[arch]
+
+    return make
+
+
+@pytest.mark.parametrize("arch", ["scae", "cpc"])
+def test_pretraining_goes_on_to_the_same_weights(
+    arch: str, featurized: Project, undisturbed: Callable[[str], Project], tmp_path: Path
+) -> None:
+    project = featurized.copy(tmp_path / "project").set(**SLOWER, **{"pretrain.arch": arch})
+    killed(project, SAVED, "after", 2, "pretrain", "eng")
+    assert not (project.root / "build/pretrain/eng").exists()
+    assert status(project) == ["RUNNING"]
+    [begun] = project.runs()
+
+    project.run("pretrain", "eng")
+    patterns = ("model.safetensors", "history.csv", "metrics.json", "model.json")
+    assert contents(project.root / "build/pretrain/eng", *patterns) == contents(
+        undisturbed(arch).root / "build/pretrain/eng", *patterns
+    )
+    [run] = project.runs()
+    assert run.info.run_id == begun.info.run_id
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["resumed"] == "true"
+    assert epochs(project, "pretrain") == {run.info.run_id: [0, 1, 2, 3]}
+    assert not list(project.root.rglob("*.partial*"))
+
+
+@pytest.mark.parametrize(
+    ("function", "when", "count"),
+    [
+        (SAVED, "after", 1),  # in the first mode's training
+        (SAVED, "before", 4),  # with no checkpoint of the second mode yet
+        ("recitative.stages.cells::save_weights", "after", 1),  # trained, but not told
+        ("recitative.stages.cells::log_predictions", "before", 1),  # told, but the run not ended
+        ("recitative.stages.cells::write_json", "after", 2),  # ended, but for the run's last word
+        ("recitative.stages.outputs::write_json", "before", 1),  # while the output is written
+    ],
+)
+def test_transfer_goes_on_to_the_same_predictions(
+    function: str,
+    when: str,
+    count: int,
+    undisturbed: Callable[[str], Project],
+    tmp_path: Path,
+) -> None:
+    peace = undisturbed("scae")
+    out = Path("build/transfer/eng2man")
+    if not (peace.root / out).exists():
+        peace.run("transfer", "eng2man")
+    project = peace.copy(tmp_path / "project")
+    for path in sorted((project.root / out).rglob("*"), reverse=True):
+        path.unlink()
+    (project.root / out).rmdir()
+    before = {run.info.run_id for run in project.runs()}
+    killed(project, function, when, count, "transfer", "eng2man")
+    assert not (project.root / out).exists()
+    assert "RUNNING" in status(project)
+
+    project.run("transfer", "eng2man")
+    patterns = ("predictions.csv", "metrics.json", "*.safetensors")
+    assert contents(project.root / out, *patterns) == contents(peace.root / out, *patterns)
+    assert set(status(project)) == {"FINISHED"}
+    runs = {
+        run.info.run_id: run.data.tags["transfer_mode"]
+        for run in project.runs()
+        if run.info.run_id not in before
+    }
+    wanted = ["feature_extraction"] * 2 + ["full"] * 2 + ["parent"]
+    assert sorted(runs.values()) == wanted  # none begun twice
+    for mode, count in (("feature_extraction", 4), ("full", 3)):
+        for run_id, steps in epochs(project, mode).items():
+            assert run_id in before or steps == list(range(count))
+    assert not list((project.root / "build").rglob("*.partial*"))
+
+
+def test_the_next_stage_reaps_what_another_left(featurized: Project, tmp_path: Path) -> None:
+    """The killed stage is not run again: another one is, and says that the first is dead."""
+    project = featurized.copy(tmp_path / "project")
+    killed(project, "recitative.learning.checkpoint:Checkpoint:due", "before", 1, "pretrain", "eng")
+    [left] = project.runs()
+    assert left.info.status == "RUNNING"
+    assert int(left.data.tags[PID])
+    project.run("pretrain", "man")
+    assert {run.data.tags["speech_language"]: run.info.status for run in project.runs()} == {
+        "eng": "KILLED",
+        "man": "FINISHED",
+    }
+
+
+def test_workers_that_outlive_their_stage_train_nothing_twice(
+    undisturbed: Callable[[str], Project], tmp_path: Path
+) -> None:
+    """Only the stage is killed, with its workers at work; it is started again at once."""
+    peace = undisturbed("scae")
+    if not (peace.root / "build/transfer/eng2eng").exists():
+        peace.run("transfer", "eng2eng")
+    project = peace.copy(tmp_path / "project").set(**{"compute.workers": 2})
+    before = {run.info.run_id for run in project.runs()}
+    stage = subprocess.Popen(
+        [sys.executable, "-m", "recitative.cli", "transfer", "eng2eng"],
+        cwd=project.root,
+        env=project.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    work = project.root / ".recitative" / "work"
+    while not list(work.glob("transfer-eng2eng-*/*.checkpoint")):
+        assert stage.poll() is None, "the stage ended before it could be killed"
+    stage.kill()
+    stage.wait()
+    project.shell("recitative", "transfer", "eng2eng")
+    out = "build/transfer/eng2eng"
+    assert contents(project.root / out, "*.csv", "*.safetensors") == contents(
+        peace.root / out, "*.csv", "*.safetensors"
+    )
+    modes = [
+        run.data.tags["transfer_mode"] for run in project.runs() if run.info.run_id not in before
+    ]
+    assert sorted(modes) == ["feature_extraction"] * 2 + ["full"] * 2 + ["parent"]
+    assert set(status(project)) == {"FINISHED"}
+
+
+@pytest.mark.parametrize(
+    ("function", "when"),
+    [
+        ("recitative.tracking.registry::_upload", "before"),  # nothing is registered yet
+        ("recitative.tracking.registry::_upload", "after"),  # files, but no version
+        ("recitative.tracking.registry::set_alias", "before"),  # a version, but no alias
+        ("recitative.tracking.registry::set_alias", "after"),  # one language of two
+        ("recitative.stages.register::write_json", "after"),
+    ],
+)
+def test_register_is_healed_by_the_next_time(
+    function: str, when: str, trained: Project, tmp_path: Path
+) -> None:
+    from recitative.tracking import registry
+
+    project = trained.copy(tmp_path / "project")
+    killed(project, function, when, 1, "register")
+    assert not (project.root / "build/registry").exists()
+    project.run("register")
+    for name in ("mer-eng", "mer-man"):
+        with project.here():
+            [version] = registry.client().search_model_versions(f"name = '{name}'")
+            aliases = [registry.by_alias(name, alias) for alias in ("champion", "challenger")]
+            [found] = [alias for alias in aliases if alias]
+            assert found.number == str(version.version) == "1"
+            assert (registry.bundle_of(found) / "model.safetensors").stat().st_size
+    assert status(project) == status(trained)
+    assert TINY["transfer.repeats"] == 2

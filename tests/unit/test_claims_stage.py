@@ -1,0 +1,145 @@
+"""`recitative claims` on made-up predictions: build/ first, other experiments' runs from MLflow."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from test_claims import CONTROLS, FE, MATRIX, simulate
+
+from recitative.cli import cli
+from recitative.errors import UserError
+from recitative.evaluation.claims import CellName
+from recitative.files import read_json, write_csv, write_json
+from recitative.params import load_params
+from recitative.stages import claims
+from recitative.tracking.predictions import PretrainingRun, RunPredictions
+
+
+def renamed(names, experiment="demo"):
+    return [CellName(experiment, n.arch, n.mode, n.pairing) for n in names]
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch, project_root):
+    """A project with scae's cells in build/, two repeats of 24 songs, and nothing in MLflow."""
+    shutil.copy(project_root / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(claims, "require_clean", lambda *_, **__: None)
+    monkeypatch.setattr(claims, "predictions_of", lambda *_, **__: [])
+    monkeypatch.setattr(claims, "pretraining_runs", lambda _: [])
+    names = renamed(n for n in MATRIX + CONTROLS if (n.experiment, n.arch) == ("1", "scae"))
+    cells = simulate(names, 1, songs=24, repeats=2)
+    for pairing in {name.pairing for name in names}:
+        control = pairing.startswith("none2")
+        folder = (
+            Path("build/controls", pairing[-3:]) if control else Path("build/transfer", pairing)
+        )
+        folder.mkdir(parents=True)
+        modes = {name.mode: cells[name] for name in names if name.pairing == pairing}
+        for at, table in enumerate(modes.values()):
+            table.to_csv(folder / "predictions.csv", mode="a", header=at == 0, index=False)
+        runs = {mode: {str(r): f"{pairing}-{mode}-{r}" for r in range(2)} for mode in modes}
+        write_json(folder / "run.json", {"parent": "p"} | runs)
+    for music in ("eng", "man"):
+        write_csv(Path(f"build/splits/music-{music}.csv"), ("id",), [])
+    for place, language in enumerate(("eng", "man", "mix")):
+        folder = Path("build/pretrain", language)
+        losses = [3.0, 1.0, 2.0 if place else 0.5]
+        rows = [{"epoch": e, "validation_loss": loss} for e, loss in enumerate(losses)]
+        write_csv(folder / "history.csv", ("epoch", "validation_loss"), rows)
+        write_json(folder / "model.json", {"arch": "scae"})
+        write_json(folder / "run.json", {"run_id": f"pretrain-{language}"})
+    return tmp_path
+
+
+def fast(monkeypatch):
+    """The project's parameters with few draws."""
+    params = load_params()
+    return params.model_copy(update={"evaluate": params.evaluate.model_copy(update={"draws": 199})})
+
+
+def judged(params):
+    claims.run(params)
+    return {row["claim"]: row for row in read_json(Path("build/claims/claims.json"))}
+
+
+def test_one_architecture_is_judged_as_far_as_it_goes(project, monkeypatch, capsys):
+    found = judged(fast(monkeypatch))
+    assert len(found) == 18
+    assert found["1"]["verdict"] != "not testable here"
+    assert sorted(found["1"]["run_ids"])[:2] == [
+        "eng2eng-feature_extraction-0",
+        "eng2eng-feature_extraction-1",
+    ]
+    assert found["6a"]["command"] == "dvc exp run -S pretrain.arch=cpc"
+    assert found["11"]["verdict"] == "not testable here"  # no listeners in this index
+    printed = capsys.readouterr().out
+    assert "build/claims/claims.json" in printed
+    assert "not testable here" in printed
+
+
+def test_runs_of_another_experiment_add_what_is_missing(project, monkeypatch):
+    cpc = renamed(n for n in MATRIX if (n.experiment, n.arch) == ("1", "cpc"))
+    tables = simulate(cpc, 1, songs=24, repeats=2)
+    asked = {}
+
+    def earlier(hashes, protocol, labels, same):
+        asked.update(hashes=hashes, protocol=protocol, labels=labels, same=same)
+        return [
+            RunPredictions(
+                "demo", n.arch, n.mode, n.pairing, r, 0.1, f"mlflow-{n.pairing}-{r}", part
+            )
+            for n in cpc
+            for r, part in tables[n].groupby("repeat")
+        ]
+
+    monkeypatch.setattr(claims, "predictions_of", earlier)
+    trained = [
+        PretrainingRun("demo", "cpc", language, 2021, 4, 2, 0.7, 1, 3, f"cpc-{language}")
+        for language in ("eng", "man", "mix")
+    ]
+    monkeypatch.setattr(claims, "pretraining_runs", lambda _: trained)
+    found = judged(fast(monkeypatch))
+    assert asked["protocol"] == "corrected"
+    assert asked["same"]["transfer.head"] == "flatten"
+    assert set(asked["hashes"]) == {"eng", "man"}
+    assert found["6a"]["verdict"] != "not testable here"
+    assert any(run.startswith("mlflow-") for run in found["6a"]["run_ids"])
+    assert found["9"]["effect"] == pytest.approx(np.mean([3, 2, 2]) - 1)
+    assert found["8"]["verdict"] == "not testable here"
+
+
+def test_what_lies_in_build_comes_before_an_earlier_run_of_the_same_cell(project, monkeypatch):
+    name = CellName("demo", "scae", FE, "eng2eng")
+    table = simulate([name], 9, songs=24, repeats=1)[name]
+    stale = RunPredictions("demo", "scae", FE, "eng2eng", 7, 0.1, "stale", table)
+    monkeypatch.setattr(claims, "predictions_of", lambda *_, **__: [stale])
+    assert "stale" not in judged(fast(monkeypatch))["1"]["run_ids"]
+
+
+def test_another_split_under_the_same_name_is_refused(project, monkeypatch):
+    name = CellName("demo", "cpc", FE, "eng2eng")
+    cells = renamed(n for n in MATRIX if (n.experiment, n.arch) == ("1", "cpc"))
+    tables = simulate(cells, 1, songs=23, repeats=1)
+    found = [
+        RunPredictions("demo", n.arch, n.mode, n.pairing, 0, 0.1, str(n), tables[n]) for n in cells
+    ]
+    assert name in tables
+    monkeypatch.setattr(claims, "predictions_of", lambda *_, **__: found)
+    with pytest.raises(UserError, match="different songs"):
+        claims.run(fast(monkeypatch))
+    assert not Path("build/claims").exists()
+
+
+def test_a_missing_cell_is_said(project, monkeypatch, capsys):
+    shutil.rmtree("build/transfer/mix2eng")
+    found = judged(fast(monkeypatch))
+    assert found["3"]["verdict"] == "not testable here"
+    assert found["3"]["command"] == "dvc repro transfer"
+    assert "build/transfer/mix2eng/predictions.csv: not there" in capsys.readouterr().out
+
+
+def test_the_command_is_there():
+    assert "claim" in CliRunner().invoke(cli, ["claims", "--help"]).output
