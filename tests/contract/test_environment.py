@@ -1,9 +1,9 @@
 """Versions are pinned once: conda.yaml and the Makefile install what pyproject.toml names."""
 
 import re
+import tomllib
 from pathlib import Path
 
-import tomllib
 import yaml
 
 

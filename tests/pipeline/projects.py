@@ -1,13 +1,17 @@
 """Whole projects in a temporary folder, with everything tiny, and the ways to run their stages."""
 
 import contextlib
+import itertools
+import multiprocessing
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +62,12 @@ TINY: dict[str, Any] = {
     "compute.checkpoint_seconds": 0,
 }
 
+# Processes to kill are forked from one that has imported what takes long, and nothing else.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(
+    ["projects", "recitative.stages.transfer", "recitative.tracking.pyfunc_model"]
+)
+
 
 @dataclass(frozen=True)
 class Project:
@@ -81,15 +91,17 @@ class Project:
     @contextlib.contextmanager
     def here(self) -> Iterator[None]:
         """This process works in the project, and its MLflow store is the project's."""
-        before = {name: os.environ.pop(name) for name in FOREIGN if name in os.environ}
+        before = dict(os.environ)
+        for name in FOREIGN:
+            os.environ.pop(name, None)
+        os.environ.update(self.environment())
         client.cache_clear()
         try:
             with contextlib.chdir(self.root):
                 yield
         finally:
             client.cache_clear()
-            for name in FOREIGN:
-                os.environ.pop(name, None)
+            os.environ.clear()
             os.environ.update(before)
 
     def invoke(self, *arguments: str) -> Result:
@@ -134,6 +146,20 @@ class Project:
             raise AssertionError(f"{command}: {done.stdout}{done.stderr}")
         return done
 
+    def kill(self, function: str, when: str, count: int, *stage: str) -> None:
+        """Run a stage in a process that is killed (-9) at its nth call of a function.
+
+        Args:
+            function: ``module:Class:name`` or ``module::name``, as the stage looks it up.
+            when: `before` or `after` that call.
+            count: n, from 1.
+            stage: the command.
+        """
+        process = PROCESSES.Process(target=_die, args=(self, function, when, count, stage))
+        process.start()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, f"{stage} was not killed: {process.exitcode}"
+
     def copy(self, target: Path) -> "Project":
         """A copy to change, with a store of its own."""
         shutil.copytree(self.root, target, symlinks=True)
@@ -155,6 +181,26 @@ class Project:
 
         with self.here():
             return list(client().search_runs([experiment_id()], where, max_results=5000))
+
+
+def _die(project: Project, function: str, when: str, count: int, stage: tuple[str, ...]) -> None:
+    module, owner, name = function.split(":")
+    holder = import_module(module)
+    holder = getattr(holder, owner) if owner else holder
+    original, calls = getattr(holder, name), itertools.count(1)
+
+    def deadly(*args: Any, **kwargs: Any) -> Any:
+        now = next(calls) == count
+        if now and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = original(*args, **kwargs)
+        if now:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(holder, name, deadly)
+    with project.here():
+        cli.main(stage, standalone_mode=False)
 
 
 def make_project(root: Path, tracked: bool = False) -> Project:

@@ -1,6 +1,5 @@
 """kill -9 in the middle: the next time ends in the same bytes, trains nothing twice, leaves no run."""
 
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,41 +10,10 @@ from projects import TINY, Project
 
 from recitative.tracking.runs import PID
 
-# Kill this process right after the nth call of a function, or, with "before", instead of it.
-KILLER = """
-import os, signal, sys
-from importlib import import_module
-name, when, count, *arguments = sys.argv[1:]
-module, owner, function = name.split(":")
-holder = import_module(module)
-holder = getattr(holder, owner) if owner else holder
-original, left = getattr(holder, function), int(count)
-def deadly(*args, **kwargs):
-    global left
-    left -= 1
-    if left == 0 and when == "before":
-        os.kill(os.getpid(), signal.SIGKILL)
-    result = original(*args, **kwargs)
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return result
-setattr(holder, function, deadly)
-sys.argv = ["recitative", *arguments]
-from recitative.cli import main
-main()
-"""
 SAVED = "recitative.learning.checkpoint:Checkpoint:save"
 SLOWER = {"pretrain.epochs": 4, "transfer.frozen.epochs": 4, "transfer.released.epochs": 3}
 
 pytestmark = pytest.mark.slow
-
-
-def killed(project: Project, function: str, when: str, count: int, *stage: str) -> None:
-    """Run a stage in a process that is killed at the nth call of a function."""
-    done = project.shell(
-        sys.executable, "-c", KILLER, function, when, str(count), *stage, check=False
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 def contents(folder: Path, *patterns: str) -> dict[str, bytes]:
@@ -96,7 +64,7 @@ def test_pretraining_goes_on_to_the_same_weights(
     arch: str, featurized: Project, undisturbed: Callable[[str], Project], tmp_path: Path
 ) -> None:
     project = featurized.copy(tmp_path / "project").set(**SLOWER, **{"pretrain.arch": arch})
-    killed(project, SAVED, "after", 2, "pretrain", "eng")
+    project.kill(SAVED, "after", 2, "pretrain", "eng")
     assert not (project.root / "build/pretrain/eng").exists()
     assert status(project) == ["RUNNING"]
     [begun] = project.runs()
@@ -141,7 +109,7 @@ def test_transfer_goes_on_to_the_same_predictions(
         path.unlink()
     (project.root / out).rmdir()
     before = {run.info.run_id for run in project.runs()}
-    killed(project, function, when, count, "transfer", "eng2man")
+    project.kill(function, when, count, "transfer", "eng2man")
     assert not (project.root / out).exists()
     assert "RUNNING" in status(project)
 
@@ -165,7 +133,7 @@ def test_transfer_goes_on_to_the_same_predictions(
 def test_the_next_stage_reaps_what_another_left(featurized: Project, tmp_path: Path) -> None:
     """The killed stage is not run again: another one is, and says that the first is dead."""
     project = featurized.copy(tmp_path / "project")
-    killed(project, "recitative.learning.checkpoint:Checkpoint:due", "before", 1, "pretrain", "eng")
+    project.kill("recitative.learning.checkpoint:Checkpoint:due", "before", 1, "pretrain", "eng")
     [left] = project.runs()
     assert left.info.status == "RUNNING"
     assert int(left.data.tags[PID])
@@ -225,7 +193,7 @@ def test_register_is_healed_by_the_next_time(
     from recitative.tracking import registry
 
     project = trained.copy(tmp_path / "project")
-    killed(project, function, when, 1, "register")
+    project.kill(function, when, 1, "register")
     assert not (project.root / "build/registry").exists()
     project.run("register")
     for name in ("mer-eng", "mer-man"):

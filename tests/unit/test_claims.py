@@ -13,6 +13,7 @@ from recitative.evaluation import claims, statistics, verdicts
 from recitative.evaluation.claims import CellName
 from recitative.evaluation.contrasts import SongSet, contrast, permutation_p
 from recitative.evaluation.metrics import QUADRANT_PROBABILITIES
+from recitative.evaluation.overall import overall_effects
 from recitative.evaluation.verdicts import Agreement, Evidence, Pretraining, judge
 
 QUADRANTS = np.array(["Q1", "Q2", "Q3", "Q4"])
@@ -158,7 +159,7 @@ def test_ten_points_are_found_on_250_songs():
 
 def test_the_planted_difference_is_ten_points_and_the_other_way_round_it_is_refuted():
     easier = {n: 0.26 for n in CALIBRATION if n.pairing in ("eng2man", "man2eng")}
-    cells = simulate(CALIBRATION, 1, easier, songs=4000, repeats=6)
+    cells = simulate(CALIBRATION, 1, easier, songs=3000, repeats=4)
     one = verdict(judge(Evidence(cells, HOURS), 0, draws=199), "1")
     assert one.verdict == "refuted"
     assert one.effect == pytest.approx(-10, abs=2)
@@ -187,11 +188,11 @@ def test_few_songs_leave_similarity_undecided_and_say_how_many_would_do():
 def test_about_ten_points_is_a_claim_of_its_own():
     names = [n for n in MATRIX if n.experiment == "2" and n.mode == FE]
     by_arch = {n: 0.26 for n in names if n.arch == "scae"}
-    ten = judge(Evidence(simulate(names, 1, by_arch, songs=3000, repeats=6), HOURS), 0, draws=499)
+    ten = judge(Evidence(simulate(names, 1, by_arch, songs=2000, repeats=6), HOURS), 0, draws=299)
     assert verdict(ten, "6a").verdict == "supported"
     assert verdict(ten, "6b").verdict == "supported"
     by_arch = {n: 0.6 for n in names if n.arch == "scae"}
-    more = judge(Evidence(simulate(names, 1, by_arch, songs=1000, repeats=4), HOURS), 0, draws=499)
+    more = judge(Evidence(simulate(names, 1, by_arch, songs=400, repeats=4), HOURS), 0, draws=299)
     assert verdict(more, "6a").verdict == "supported"
     assert verdict(more, "6b").verdict == "refuted"
 
@@ -320,3 +321,16 @@ def test_the_screen_has_a_line_a_claim():
     for claim in claims.CLAIMS:
         assert claim.sentence in text
     assert "could be decided by" in text
+
+
+def test_the_overall_effect_of_language_is_found_with_its_sign():
+    names = [n for n in MATRIX if (n.experiment, n.arch) == ("1", "scae")]
+    intra = {n: 0.5 for n in names if n.pairing in ("eng2eng", "man2man")}
+    cells = simulate(names + CONTROLS, 3, intra, songs=60, repeats=2)
+    found = {c.level: c for c in overall_effects(cells).coefficients}
+    assert set(found) == {"cross", "mix", "full"}  # controls are no setting
+    assert found["cross"].high < 0
+    assert found["mix"].high < 0
+    assert found["full"].low < 0 < found["full"].high
+    with pytest.raises(UserError, match="no decisions"):
+        overall_effects({})

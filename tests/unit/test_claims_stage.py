@@ -75,6 +75,13 @@ def test_one_architecture_is_judged_as_far_as_it_goes(project, monkeypatch, caps
     ]
     assert found["6a"]["command"] == "dvc exp run -S pretrain.arch=cpc"
     assert found["11"]["verdict"] == "not testable here"  # no listeners in this index
+    effects = read_json(Path("build/claims/overall.json"))
+    assert {(c["term"], c["level"]) for c in effects["coefficients"]} == {
+        ("setting", "cross"),
+        ("setting", "mix"),
+        ("transfer_mode", "full"),
+    }
+    assert "arch is scae throughout: left out" in effects["statements"]
     printed = capsys.readouterr().out
     assert "build/claims/claims.json" in printed
     assert "not testable here" in printed

@@ -131,8 +131,9 @@ def calibrate(
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean over batches
         norm.train()
-    for first in range(0, len(part), EVALUATION_BATCH):
-        x = segments.x(part[first : first + EVALUATION_BATCH])
+    # Equal parts: a short last one would count as much as a whole one, and one segment has no variance.
+    for rows in np.array_split(part, -(-len(part) // EVALUATION_BATCH)):
+        x = segments.x(rows)
         encoder(x.to(compute.device, memory_format=torch.channels_last))
     for norm in norms:
         norm.momentum = 0.1

@@ -1,4 +1,4 @@
-"""`recitative claims`: the verdict on each claim of the paper -> build/claims/claims.json."""
+"""`recitative claims`: the verdict on each claim of the paper -> build/claims/."""
 
 from collections import defaultdict
 from dataclasses import asdict
@@ -12,6 +12,7 @@ from recitative.evaluation.claims import CellName
 from recitative.evaluation.comparisons import split_cells
 from recitative.evaluation.consensus import task_classes
 from recitative.evaluation.metrics import check_predictions
+from recitative.evaluation.overall import format_effects, overall_effects
 from recitative.evaluation.ratings import read_music_ratings
 from recitative.evaluation.verdicts import (
     Agreement,
@@ -43,11 +44,14 @@ MUSIC = ("eng", "man")
 def run(params: Params) -> None:
     """Judge by what lies in build/ and by what other experiments on the same split left in MLflow."""
     require_clean(SPLITS, INDEX, allow_leaks=params.split.leak == "released")
-    verdicts = judge(_evidence(params), params.seed, params.evaluate.draws)
+    evidence = _evidence(params)
+    verdicts = judge(evidence, params.seed, params.evaluate.draws)
+    overall = overall_effects(evidence.cells)
     with atomic_folder(CLAIMS) as folder:
         write_json(folder / "claims.json", [asdict(verdict) for verdict in verdicts])
+        write_json(folder / "overall.json", asdict(overall))
     click.echo(format_verdicts(verdicts))
-    click.echo(f"{CLAIMS}/claims.json")
+    click.echo(f"over all cells:\n{format_effects(overall)}\n{CLAIMS}/claims.json")
 
 
 def _evidence(params: Params) -> Evidence:
