@@ -17,10 +17,10 @@ LABELS = st.lists(LABEL, max_size=5)
 @pytest.mark.parametrize(
     ("labels", "seed"),
     [
-        ((), 1713280448471797178),
-        (("transfer", "scae", "eng2man", "full", 0), 7149880323437308303),
-        (("transfer", "scae", "eng2man", "full", 1), 8253236266195009138),
-        (("pretrain", "cpc", "mix"), 1487048213614047622),
+        ((), 1005728169028540560),
+        (("transfer", "scae", "eng2man", "full", 0), 1777084018299199772),
+        (("transfer", "scae", "eng2man", "full", 1), 1640460120271348055),
+        (("pretrain", "cpc", "mix"), 2613246842089408858),
     ],
 )
 def test_a_stream_is_the_same_for_ever(labels: tuple[str | int, ...], seed: int) -> None:

@@ -18,6 +18,7 @@ class ComputeConfig(Section):
     precision: Literal["auto", "float32", "bf16"] = "auto"
     workers: int = Field(default=0, ge=0)  # processes side by side; 0: one a core
     threads: int = Field(default=1, ge=1)  # threads a process; the bytes depend on it
+    ahead: bool = True  # a cell of a matrix trains the others that are out of date beside it
     memory_gb: float = Field(default=4.0, gt=0)  # cached codes above this stay on disk, GB
     checkpoint_seconds: float = Field(default=30, ge=0)  # at most one checkpoint in this time, s
 

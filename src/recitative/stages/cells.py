@@ -6,10 +6,10 @@ JSON written last), so that a killed stage trains nothing twice.
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ from recitative.evaluation.ratings import read_music_ratings
 from recitative.features.store import FeatureStore, band_statistics
 from recitative.files import atomic_path, read_json, write_json
 from recitative.learning.checkpoint import Checkpoint
-from recitative.learning.compute import Compute
+from recitative.learning.compute import Compute, ComputeConfig
 from recitative.learning.labels import Opinion, reliable_part, training_labels
 from recitative.learning.music import LabelledSegments
 from recitative.learning.transfer import (
@@ -48,9 +48,11 @@ from recitative.params import Params
 from recitative.reports.figures import confusion_figure, history_figure
 from recitative.seeding import derive_seed, seed_everything
 from recitative.stages import identity
-from recitative.stages.workspace import FEATURES, INDEX, SPLITS, role_clips
+from recitative.stages.workspace import FEATURES, INDEX, SPLITS, role_clips, workers
 from recitative.tracking.runs import Run
 from recitative.tracking.runs import run as open_run
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -142,16 +144,25 @@ def _parts(segments: LabelledSegments, rows: Sequence[SplitRow]) -> Parts:
     )
 
 
-def run_repeats(repeats: Sequence[Repeat], compute_workers: int) -> list[Finished]:
-    """Run repeats as single-threaded processes side by side."""
-    done = Parallel(n_jobs=min(compute_workers, len(repeats)), backend="loky")(
-        delayed(_run_repeat)(repeat) for repeat in repeats
+def in_parallel(
+    work: Callable[..., T], tasks: Sequence[tuple[Any, ...]], compute: ComputeConfig
+) -> list[T]:
+    """Do `work` on each task's arguments, in single-threaded processes side by side, in order."""
+    if not tasks:
+        return []
+    results = Parallel(n_jobs=workers(compute), backend="loky")(
+        delayed(_on_threads)(compute.threads, work, *task) for task in tasks
     )
-    return [finished for repeat in done for finished in repeat]
+    return list(results)
 
 
-def _run_repeat(repeat: Repeat) -> list[Finished]:
-    torch.set_num_threads(repeat.params.compute.threads)
+def _on_threads(threads: int, work: Callable[..., T], *task: Any) -> T:
+    torch.set_num_threads(threads)
+    return work(*task)
+
+
+def run_repeat(repeat: Repeat) -> list[Finished]:
+    """Train the modes of one repeat, in order; what is finished already is only read."""
     return [_run_mode(repeat, mode) for mode in repeat.modes]
 
 

@@ -20,7 +20,15 @@ from recitative.models.storage import describe
 from recitative.params import Params
 from recitative.seeding import derive_seed
 from recitative.stages import identity
-from recitative.stages.cells import Repeat, label, load_music, log_predictions, run_repeats, scores
+from recitative.stages.cells import (
+    Repeat,
+    in_parallel,
+    label,
+    load_music,
+    log_predictions,
+    run_repeat,
+    scores,
+)
 from recitative.stages.outputs import Baseline, write_cells
 from recitative.stages.workspace import (
     CONTROLS,
@@ -31,7 +39,6 @@ from recitative.stages.workspace import (
     classifier_description,
     content_key,
     role_clips,
-    workers,
     working,
 )
 from recitative.tracking.runs import Run, parent_run_id, reap
@@ -69,6 +76,7 @@ def run(params: Params, music: str) -> None:
             cell | identity.provenance("controls", role),
             parent=parent_run_id(),
             resume=work / "run_id",
+            measure=False,
         ) as parent,
     ):
         # One process a mode and repeat: a network from scratch takes longer than all others.
@@ -78,7 +86,8 @@ def run(params: Params, music: str) -> None:
             for mode in sorted(networks, key=lambda mode: mode != "scratch")
             for repeat in range(transfer.repeats)
         ]  # fmt: skip
-        finished = run_repeats(repeats, workers(params.compute)) if repeats else []
+        done = in_parallel(run_repeat, [(repeat,) for repeat in repeats], params.compute)
+        finished = [one for repeat in done for one in repeat]
         baselines = [
             _baseline(params, compute, music, name, repeat, parent)
             for name in names
@@ -86,7 +95,7 @@ def run(params: Params, music: str) -> None:
             for repeat in range(transfer.repeats if name == "stratified" else 1)
         ]
         summary = write_cells(
-            CONTROLS / music, params, description, music, finished, parent, baselines
+            CONTROLS / music, params, description, music, finished, parent, baselines, key=key
         )
         write_json(CONTROLS / music / "missing.json", missing)
     for line in [*summary, *(f"{name}: left out: {why}" for name, why in missing.items())]:
@@ -96,7 +105,9 @@ def run(params: Params, music: str) -> None:
 def _missing(names: Sequence[str]) -> dict[str, str]:
     """The controls that cannot be run here, and why; the report says so in their place."""
     if "opensmile_svm" in names and not opensmile_installed():
-        why = "opensmile is not installed: `pip install opensmile`, then `dvc repro --force controls`"
+        why = (
+            "opensmile is not installed: `pip install opensmile`, then `dvc repro --force controls`"
+        )
         return {"opensmile_svm": why}
     return {}
 

@@ -35,11 +35,16 @@ def write_cells(
     finished: Sequence[Finished],
     parent: Run,
     baselines: Sequence[Baseline] = (),
+    *,
+    key: str,
 ) -> list[str]:
-    """Write the folder `out` whole; return a line a mode for the screen."""
+    """Write the folder `out` whole; return a line a mode for the screen.
+
+    `key` names all that the result depends on: whoever works ahead knows by it what is up to date.
+    """
     tables = [f.table() for f in finished] + [b.predictions for b in baselines]
     metrics: dict[str, Any] = {}
-    runs: dict[str, Any] = {"parent": parent.id}
+    runs: dict[str, Any] = {"key": key, "parent": parent.id}
     cells: list[Finished | Baseline] = [*finished, *baselines]
     for done, table in zip(cells, tables, strict=True):
         entry = {"test": scores(table)}

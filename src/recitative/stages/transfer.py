@@ -1,78 +1,172 @@
 """`recitative transfer PAIRING`: a pretrained encoder to music -> build/transfer/<pairing>/."""
 
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
 import click
 
 from recitative.corpora.certificate import require_clean
 from recitative.files import read_json
 from recitative.learning.compute import Compute
 from recitative.learning.transfer import TRANSFER_MODES, encode
-from recitative.models.storage import build_classifier, build_encoder
+from recitative.models.storage import Description, build_classifier, build_encoder
 from recitative.params import Params
 from recitative.stages import identity
-from recitative.stages.cells import Repeat, load_encoder, load_music, run_repeats
+from recitative.stages.cells import Repeat, in_parallel, load_encoder, load_music, run_repeat
 from recitative.stages.outputs import write_cells
 from recitative.stages.workspace import (
     FEATURES,
     INDEX,
+    PAIRINGS,
     PRETRAIN,
     SPLITS,
     TRANSFER,
     classifier_description,
     content_key,
-    workers,
     working,
+    working_ahead,
 )
-from recitative.tracking.runs import parent_run_id, reap
+from recitative.tracking.runs import Run, parent_run_id, reap
 from recitative.tracking.runs import run as open_run
+
+CODES = "codes.npy"
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One pairing: what it is made of, and the key of all that its result depends on."""
+
+    pairing: str
+    speech: str
+    music: str
+    description: Description
+    weights: Path
+    key: str
+
+    @staticmethod
+    def of(params: Params, pairing: str) -> "Cell":
+        """The cell of a pairing whose pretrained model is there."""
+        speech, music = pairing.split("2")
+        weights = PRETRAIN / speech / "model.safetensors"
+        description = classifier_description(params, read_json(PRETRAIN / speech / "model.json"))
+        role = f"music-{music}"
+        key = content_key(
+            description,
+            params.transfer.model_dump(mode="json"),
+            weights,
+            FEATURES / role / "features.json",
+            SPLITS / f"{role}.csv",
+            INDEX / f"{role}.csv",
+            [
+                params.seed,
+                str(Compute.decide(params.compute)),
+                params.split.model_dump(mode="json"),
+            ],
+        )
+        return Cell(pairing, speech, music, description, weights, key)
+
+    @property
+    def out(self) -> Path:
+        """Where the stage writes."""
+        return TRANSFER / self.pairing
+
+    @property
+    def stage(self) -> str:
+        """How its work folder is called."""
+        return f"transfer-{self.pairing}"
 
 
 def run(params: Params, pairing: str) -> None:
-    """Train every mode, every repeat; write the test predictions and the best repeat's weights."""
+    """Train every mode, every repeat; write the test predictions and the best repeat's weights.
+
+    DVC runs one stage at a time. So that no core waits, the pairings that are still to come are
+    trained in the same processes, and their stages find their work done (`compute.ahead`).
+    """
     require_clean(SPLITS, INDEX, allow_leaks=params.split.leak == "released")
     reap()
-    speech, music = pairing.split("2")
-    pretrained, role = PRETRAIN / speech, f"music-{music}"
-    compute = Compute.decide(params.compute)
-    description = classifier_description(params, read_json(pretrained / "model.json"))
-    weights = pretrained / "model.safetensors"
-    key = content_key(
-        description,
-        params.transfer.model_dump(mode="json"),
-        weights,
-        FEATURES / role / "features.json",
-        SPLITS / f"{role}.csv",
-        INDEX / f"{role}.csv",
-        [params.seed, str(compute), params.split.model_dump(mode="json")],
-    )
-    modes = tuple(name for name in TRANSFER_MODES if name in _with_before(params.transfer.modes))
-    cell = identity.labels(params, compute, speech, music, "parent", "all")
-    with (
-        working(f"transfer-{pairing}", key) as work,
-        open_run(
-            f"transfer {pairing} {description['arch']}",
-            cell,
-            cell | identity.provenance("transfer", role),
-            parent=parent_run_id(),
-            resume=work / "run_id",
-        ) as parent,
-    ):
-        codes = work / "codes.npy"
-        if not codes.exists():
-            segments, _ = load_music(params, music)
-            model = build_classifier(description, build_encoder(description))
-            load_encoder(weights, model)
-            partial = codes.with_suffix(".partial.npy")
-            encode(model.encoder, segments, compute, partial)
-            partial.rename(codes)
+    cell = Cell.of(params, pairing)
+    with working(cell.stage, cell.key) as work, ExitStack() as stack:
+        cells = {cell: work} | _ahead(params, cell, stack)
+        parents = {one: stack.enter_context(_parent(params, one, at)) for one, at in cells.items()}
+        in_parallel(_encode, [(params, one, at) for one, at in cells.items()], params.compute)
         repeats = [
-            Repeat(params, params.transfer, description, speech, music, modes, repeat, weights,
-                   codes, work, parent.id)
+            _repeat(params, one, at, parents[one], repeat)
+            for one, at in cells.items()
             for repeat in range(params.transfer.repeats)
-        ]  # fmt: skip
-        finished = run_repeats(repeats, workers(params.compute))
-        summary = write_cells(TRANSFER / pairing, params, description, music, finished, parent)
+        ]
+        finished = in_parallel(run_repeat, [(repeat,) for repeat in repeats], params.compute)
+        mine = [done for one in finished[: params.transfer.repeats] for done in one]
+        summary = write_cells(
+            cell.out, params, cell.description, cell.music, mine, parents[cell], key=cell.key
+        )
+    for one, at in cells.items():
+        if one is not cell:  # its own stage goes on in the same run
+            (at / "run_id").write_text(parents[one].id)
     for line in summary:
         click.echo(f"{pairing} {line}")
+
+
+def _ahead(params: Params, cell: Cell, stack: ExitStack) -> dict[Cell, Path]:
+    """The other pairings that are out of date, and whose pretrained model is there."""
+    found: dict[Cell, Path] = {}
+    if not params.compute.ahead:
+        return found
+    for pairing in PAIRINGS:
+        if pairing == cell.pairing or not (PRETRAIN / pairing[:3] / "model.json").exists():
+            continue
+        other = Cell.of(params, pairing)
+        run_json = other.out / "run.json"
+        if run_json.exists() and read_json(run_json).get("key") == other.key:
+            continue
+        work = stack.enter_context(working_ahead(other.stage, other.key))
+        if work:
+            found[other] = work
+    return found
+
+
+def _parent(params: Params, cell: Cell, work: Path) -> AbstractContextManager[Run]:
+    """The run that groups a cell's."""
+    compute = Compute.decide(params.compute)
+    labels = identity.labels(params, compute, cell.speech, cell.music, "parent", "all")
+    return open_run(
+        f"transfer {cell.pairing} {cell.description['arch']}",
+        labels,
+        labels | identity.provenance("transfer", f"music-{cell.music}"),
+        parent=parent_run_id(),
+        resume=work / "run_id",
+        measure=False,
+    )
+
+
+def _encode(params: Params, cell: Cell, work: Path) -> None:
+    """Compute the codes that all repeats of a cell share."""
+    codes = work / CODES
+    if codes.exists():
+        return
+    segments, _ = load_music(params, cell.music)
+    model = build_classifier(cell.description, build_encoder(cell.description))
+    load_encoder(cell.weights, model)
+    partial = codes.with_suffix(".partial.npy")
+    encode(model.encoder, segments, Compute.decide(params.compute), partial)
+    partial.rename(codes)
+
+
+def _repeat(params: Params, cell: Cell, work: Path, parent: Run, repeat: int) -> Repeat:
+    wanted = _with_before(params.transfer.modes)
+    return Repeat(
+        params,
+        params.transfer,
+        cell.description,
+        cell.speech,
+        cell.music,
+        tuple(name for name in TRANSFER_MODES if name in wanted),
+        repeat,
+        cell.weights,
+        work / CODES,
+        work,
+        parent.id,
+    )
 
 
 def _with_before(modes: tuple[str, ...]) -> set[str]:

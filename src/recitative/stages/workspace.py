@@ -63,8 +63,7 @@ def working(stage: str, key: str) -> Iterator[Path]:
     It stays where the stage is killed or fails, and is removed where it ends well. Two processes
     with the same work (experiments that differ in something else) come one after the other.
     """
-    folder = project_root() / ".recitative" / "work" / f"{stage}-{key}"
-    lock = FileLock(folder.with_name(f"{folder.name}.lock"))
+    folder, lock = _work(stage, key)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -76,6 +75,31 @@ def working(stage: str, key: str) -> Iterator[Path]:
         shutil.rmtree(folder)
     finally:
         lock.release()
+
+
+@contextmanager
+def working_ahead(stage: str, key: str) -> Iterator[Path | None]:
+    """The same folder for a process that does another stage's work ahead of it.
+
+    It stays, for that stage to find. None where another process is at the same work.
+    """
+    folder, lock = _work(stage, key)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield None
+        return
+    try:
+        folder.mkdir(exist_ok=True)
+        yield folder
+    finally:
+        lock.release()
+
+
+def _work(stage: str, key: str) -> tuple[Path, FileLock]:
+    folder = project_root() / ".recitative" / "work" / f"{stage}-{key}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return folder, FileLock(folder.with_name(f"{folder.name}.lock"))
 
 
 def feature_cache() -> Path:

@@ -72,6 +72,7 @@ def run(
     inputs: Sequence[Input] = (),
     parent: str | None = None,
     resume: Path | None = None,
+    measure: bool = True,
 ) -> Iterator[Run]:
     """Open a run; it ends FINISHED, or FAILED with the error, or KILLED on an interrupt.
 
@@ -83,9 +84,10 @@ def run(
         parent: id of the run that groups it.
         resume: a small file that remembers the run's id until it ends: a stage that was killed and
             is started again goes on in the same run.
+        measure: sample CPU, memory and GPU into it; a run that only groups others need not.
     """
     with _open(name, params, tags, inputs, parent, resume) as opened:
-        monitor = _system_metrics(opened.id)
+        monitor = _system_metrics(opened.id) if measure else None
         try:
             yield opened
         except BaseException as error:
@@ -95,7 +97,8 @@ def run(
             client().set_terminated(opened.id, "KILLED" if interrupted else "FAILED")
             raise
         finally:
-            monitor.finish()
+            if monitor:
+                monitor.finish()
         client().set_terminated(opened.id, "FINISHED")
     if resume:
         resume.unlink(missing_ok=True)
