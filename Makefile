@@ -9,7 +9,7 @@ export DO_NOT_TRACK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo use-data use-demo test lint format
+.PHONY: help setup demo use-data use-demo test lint format search-dashboard
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -36,6 +36,14 @@ use-data: setup ## your own corpora as data/: make use-data DATA=PATH
 
 use-demo: setup ## the embedded corpus as data/ again
 	@recitative use-demo
+
+search-dashboard: $(VENV)/.dashboard ## optuna-dashboard on the search's study, in the browser
+	@optuna-dashboard "$$(recitative search --where)"
+
+$(VENV)/.dashboard: $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --editable '.[demo,test,dashboard]' --constraint constraints.txt
+	@touch $@
 
 test: setup ## the tests
 	@python -m pytest -n auto --dist loadfile --cov --cov-report=term:skip-covered --cov-fail-under=85

@@ -87,6 +87,15 @@ def featurize() -> None:
     """Compute log-mel frames: build/features/."""
 
 
+@_stage(
+    "search",
+    click.option("--join", is_flag=True, help="Help a search on the same storage; write nothing."),
+    click.option("--where", is_flag=True, help="Print the study's storage, and do nothing."),
+)
+def search() -> None:
+    """Search the pretraining's parameters: build/search/."""
+
+
 @_stage("pretrain", click.argument("language", type=click.Choice(LANGUAGES)))
 def pretrain() -> None:
     """Pretrain on the speech of one LANGUAGE: build/pretrain/LANGUAGE/."""

@@ -23,6 +23,7 @@ from recitative.features.mel import FeatureConfig
 from recitative.learning.compute import ComputeConfig
 from recitative.learning.controls import ControlsConfig
 from recitative.learning.pretraining import ArchConfig, PretrainConfig
+from recitative.learning.space import SearchConfig
 from recitative.learning.transfer import TransferConfig
 from recitative.models import config_of
 from recitative.models.cpc import CPCConfig
@@ -50,6 +51,7 @@ class Params(Section):
     encoder: EncoderConfig
     scae: SCAEConfig
     cpc: CPCConfig
+    search: SearchConfig = Field(default_factory=SearchConfig)
     pretrain: PretrainConfig
     transfer: TransferConfig
     controls: ControlsConfig

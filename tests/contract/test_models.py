@@ -64,9 +64,7 @@ def test_scae_has_the_papers_shapes() -> None:
 
 
 @pytest.mark.parametrize(("code", "shape"), [("projection", (256, 1)), ("conv", (256, 31))])
-def test_cpc_transfers_its_projection_or_scaes_capacity(
-    code: Any, shape: tuple[int, int]
-) -> None:
+def test_cpc_transfers_its_projection_or_scaes_capacity(code: Any, shape: tuple[int, int]) -> None:
     model = CPC(EncoderConfig(), CPCConfig(code=code), 128, 31).eval()
     x = torch.randn(2, 6, 128, 31)
     with torch.no_grad():
@@ -166,9 +164,7 @@ def test_a_description_and_a_file_rebuild_the_model_bit_for_bit(
 
 @pytest.mark.parametrize("head", ["flatten", "pooled"])
 @pytest.mark.parametrize("arch", ARCHS)
-def test_a_classifier_is_rebuilt_from_its_description(
-    arch: str, head: Any, tmp_path: Path
-) -> None:
+def test_a_classifier_is_rebuilt_from_its_description(arch: str, head: Any, tmp_path: Path) -> None:
     description = describe(arch, tiny.ENCODER, tiny.CONFIGS[arch], tiny.BANDS, tiny.FRAMES) | {
         "head": head,
         "classifier": CLASSIFIER.model_dump(mode="json"),

@@ -1,7 +1,10 @@
 """kill -9 in the middle: the next time ends in the same bytes, trains nothing twice, leaves no run."""
 
+import contextlib
+import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +13,15 @@ from projects import TINY, Project
 
 from recitative.tracking.runs import PID
 
+RESULTS = ("predictions.csv", "metrics.json", "*.safetensors")
 SAVED = "recitative.learning.checkpoint:Checkpoint:save"
-SLOWER = {"pretrain.epochs": 4, "transfer.frozen.epochs": 4, "transfer.released.epochs": 3}
+ONE_CELL = sorted(["feature_extraction", "full"] * TINY["transfer.repeats"] + ["parent"])
+SLOWER = {
+    "pretrain.epochs": 4,
+    "transfer.frozen.epochs": 4,
+    "transfer.released.epochs": 3,
+    "compute.ahead": False,
+}
 
 pytestmark = pytest.mark.slow
 
@@ -105,29 +115,54 @@ def test_transfer_goes_on_to_the_same_predictions(
     if not (peace.root / out).exists():
         peace.run("transfer", "eng2man")
     project = peace.copy(tmp_path / "project")
-    for path in sorted((project.root / out).rglob("*"), reverse=True):
-        path.unlink()
-    (project.root / out).rmdir()
+    shutil.rmtree(project.root / out)
     before = {run.info.run_id for run in project.runs()}
     project.kill(function, when, count, "transfer", "eng2man")
     assert not (project.root / out).exists()
     assert "RUNNING" in status(project)
 
     project.run("transfer", "eng2man")
-    patterns = ("predictions.csv", "metrics.json", "*.safetensors")
-    assert contents(project.root / out, *patterns) == contents(peace.root / out, *patterns)
+    assert contents(project.root / out, *RESULTS) == contents(peace.root / out, *RESULTS)
     assert set(status(project)) == {"FINISHED"}
     runs = {
         run.info.run_id: run.data.tags["transfer_mode"]
         for run in project.runs()
         if run.info.run_id not in before
     }
-    wanted = ["feature_extraction"] * 2 + ["full"] * 2 + ["parent"]
-    assert sorted(runs.values()) == wanted  # none begun twice
+    assert sorted(runs.values()) == ONE_CELL  # none begun twice
     for mode, count in (("feature_extraction", 4), ("full", 3)):
         for run_id, steps in epochs(project, mode).items():
             assert run_id in before or steps == list(range(count))
     assert not list((project.root / "build").rglob("*.partial*"))
+
+
+def test_work_done_ahead_is_found_after_a_kill(
+    undisturbed: Callable[[str], Project], tmp_path: Path
+) -> None:
+    """Killed while another pairing is trained ahead; then both stages are run, that one first."""
+    peace = undisturbed("scae")
+    folders = {pairing: f"build/transfer/{pairing}" for pairing in ("eng2eng", "eng2man")}
+    project = peace.copy(tmp_path / "project").set(**{"compute.ahead": True})
+    for pairing, folder in folders.items():
+        if not (peace.root / folder).exists():
+            peace.run("transfer", pairing)
+        shutil.rmtree(project.root / folder, ignore_errors=True)
+    before = {run.info.run_id for run in project.runs()}
+    project.kill("recitative.stages.cells::save_weights", "after", 6, "transfer", "eng2eng")
+    for pairing in ("eng2man", "eng2eng"):
+        project.run("transfer", pairing)
+    for folder in folders.values():
+        assert contents(project.root / folder, *RESULTS) == contents(peace.root / folder, *RESULTS)
+    runs = [run for run in project.runs() if run.info.run_id not in before]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    cells = Counter(
+        (run.data.tags["pairing"], run.data.tags["transfer_mode"], run.data.tags["repeat"])
+        for run in runs
+    )
+    assert set(cells.values()) == {1}
+    assert len(cells) == 2 * (2 * TINY["transfer.repeats"] + 1)
+    work = project.root / ".recitative" / "work"
+    assert not [path for path in work.iterdir() if path.is_dir()]
 
 
 def test_the_next_stage_reaps_what_another_left(featurized: Project, tmp_path: Path) -> None:
@@ -152,6 +187,7 @@ def test_workers_that_outlive_their_stage_train_nothing_twice(
     if not (peace.root / "build/transfer/eng2eng").exists():
         peace.run("transfer", "eng2eng")
     project = peace.copy(tmp_path / "project").set(**{"compute.workers": 2})
+    shutil.rmtree(project.root / "build/transfer/eng2eng")
     before = {run.info.run_id for run in project.runs()}
     stage = subprocess.Popen(
         [sys.executable, "-m", "recitative.cli", "transfer", "eng2eng"],
@@ -162,18 +198,18 @@ def test_workers_that_outlive_their_stage_train_nothing_twice(
     )
     work = project.root / ".recitative" / "work"
     while not list(work.glob("transfer-eng2eng-*/*.checkpoint")):
-        assert stage.poll() is None, "the stage ended before it could be killed"
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            stage.wait(0.1)
+            pytest.fail("the stage ended before it could be killed")
     stage.kill()
     stage.wait()
     project.shell("recitative", "transfer", "eng2eng")
     out = "build/transfer/eng2eng"
-    assert contents(project.root / out, "*.csv", "*.safetensors") == contents(
-        peace.root / out, "*.csv", "*.safetensors"
-    )
+    assert contents(project.root / out, *RESULTS) == contents(peace.root / out, *RESULTS)
     modes = [
         run.data.tags["transfer_mode"] for run in project.runs() if run.info.run_id not in before
     ]
-    assert sorted(modes) == ["feature_extraction"] * 2 + ["full"] * 2 + ["parent"]
+    assert sorted(modes) == ONE_CELL
     assert set(status(project)) == {"FINISHED"}
 
 
@@ -204,4 +240,3 @@ def test_register_is_healed_by_the_next_time(
             assert found.number == str(version.version) == "1"
             assert (registry.bundle_of(found) / "model.safetensors").stat().st_size
     assert status(project) == status(trained)
-    assert TINY["transfer.repeats"] == 2

@@ -257,3 +257,14 @@ def test_without_links_files_are_copied(tmp_path: Path, monkeypatch: pytest.Monk
     assert own_data._link(source, target) == "copied"
     assert not os.path.samefile(source, target)
     assert target.read_bytes() == b"sound"
+
+
+def test_an_experiment_in_a_copy_is_not_stopped_by_the_guard(clone: Project) -> None:
+    """Another embedded corpus there; here, data/ stays as it is."""
+    indexed(clone)
+    clone.shell("git", "add", "-A")
+    clone.shell("git", "commit", "-qm", "done")
+    before = snapshot(clone.root / "data")
+    clone.shell("dvc", "exp", "run", "--temp", "-n", "other", "-S", "demo.seed=9")
+    assert "other" in clone.shell("dvc", "exp", "list").stdout
+    assert snapshot(clone.root / "data") == before

@@ -6,11 +6,11 @@ from pathlib import Path
 import librosa
 import numpy as np
 import pytest
-import tiny
 from sklearn.dummy import DummyClassifier
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
+import tiny
 from recitative.learning import baselines
 from recitative.learning.baselines import mfcc_statistics, predict_baseline
 from recitative.learning.music import LabelledSegments, task_targets
@@ -74,7 +74,9 @@ def test_stratified_is_sklearns_draw_and_one_a_song(
     predicted = labels(predict_baseline("stratified", segments, parts, seed))
     for task, target in task_targets(segments.clip_quadrant).items():
         dummy = DummyClassifier(strategy="stratified", random_state=seed % 2**32)
-        drawn = dummy.fit(np.zeros((len(train), 1)), target[train]).predict(np.zeros((len(test), 1)))
+        drawn = dummy.fit(np.zeros((len(train), 1)), target[train]).predict(
+            np.zeros((len(test), 1))
+        )
         np.testing.assert_array_equal(predicted[task], np.repeat(drawn, 5))
     other = labels(predict_baseline("stratified", segments, parts, seed + 1))
     assert any((predicted[task] != other[task]).any() for task in TASKS)

@@ -43,9 +43,10 @@ def test_the_offsets_of_the_release_and_ours() -> None:
 
 
 def contexts(model: CPC, x: Tensor) -> Tensor:
-    """What the GRU says while the loss of `x` is computed."""
+    """What the predictors start from while the loss of `x` is computed."""
     seen: list[Tensor] = []
-    handle = model.gru.register_forward_hook(lambda _m, _i, out: seen.append(out[0][:, -1]))
+    first = model.predictors[0]
+    handle = first.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     with torch.no_grad():
         model.losses({"x": x, "clip": torch.arange(len(x))})
     handle.remove()

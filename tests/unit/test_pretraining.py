@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tiny
 from recitative.learning.pretraining import PretrainConfig, fit_config, speech_batches
 from recitative.learning.training import FitConfig
 from recitative.models.cpc import CPCConfig

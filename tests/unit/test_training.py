@@ -73,7 +73,7 @@ def test_the_kept_epochs_weights_are_loaded_in_the_end(keep: str, weight: float)
     epochs = train(model, config(keep=keep))
     assert [round(e.validation["loss"], 3) for e in epochs] == [1, 0.25, 0, 0.25, 1, 2.25]
     assert [e.best for e in epochs] == [True, True, True, False, False, False]
-    assert float(model.w) == pytest.approx(weight, abs=1e-4)
+    assert model.w.item() == pytest.approx(weight, abs=1e-4)
     assert not model.training
     # The kept weights score what their epoch said.
     scored = validate(model, numbers(1), 4, tiny.CPU, 1)["loss"]
@@ -130,7 +130,7 @@ def test_the_rate_decays_by_keras_rule(per: str) -> None:
     rates = rate / (1 + decay * n)
     assert [e.learning_rate for e in history] == list(rates[2::3])
     # Adam on a constant gradient moves by the rate itself.
-    assert float(model.w) == pytest.approx(rates.sum(), rel=1e-5)
+    assert model.w.item() == pytest.approx(rates.sum(), rel=1e-5)
 
 
 # What is seen.
@@ -207,7 +207,8 @@ def pretraining(arch: str) -> tuple[nn.Module, Batches, Batches]:
 
     def part(first: int, count: int) -> Batches:
         return Batches(
-            count, lambda rows: {name: x[first + torch.from_numpy(rows)] for name, x in data.items()}
+            count,
+            lambda rows: {name: x[first + torch.from_numpy(rows)] for name, x in data.items()},
         )
 
     return tiny.pretraining_model(arch, seed=7), part(0, 16), part(16, 6)
@@ -292,7 +293,7 @@ def test_a_training_that_had_stopped_early_is_not_trained_further(tmp_path: Path
     model = Walker(1.0)
     resumed = fit(model, numbers(4), numbers(1), settings, tiny.CPU, 1, checkpoint)
     assert rows(resumed) == history
-    assert float(model.w) == pytest.approx(1.0, abs=1e-4)
+    assert model.w.item() == pytest.approx(1.0, abs=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 
+import tiny
 from recitative.corpora.base import QUADRANTS
 from recitative.features.store import FeatureStore
 from recitative.learning.controls import ControlsConfig
@@ -21,6 +21,7 @@ from recitative.learning.transfer import (
     TRANSFER_MODES,
     Parts,
     TransferConfig,
+    calibrate,
     encode,
     fit_mode,
     predict_segments,
@@ -298,9 +299,7 @@ def test_the_training_parts_shares_decide_the_weights(
     for task, classes in TASKS.items():
         expected = np.ones(classes)
         if weighed:
-            expected = compute_class_weight(
-                "balanced", classes=np.arange(classes), y=targets[task]
-            )
+            expected = compute_class_weight("balanced", classes=np.arange(classes), y=targets[task])
         np.testing.assert_allclose(model.get_buffer(f"{task}_weights").numpy(), expected, rtol=1e-6)
 
 
@@ -404,3 +403,13 @@ def test_predictions_come_in_the_order_asked_for_and_the_same_from_codes(
     np.testing.assert_allclose(backwards, direct[::-1], atol=1e-6)
     np.testing.assert_allclose(direct[:, :4].sum(1), 1, atol=1e-6)
     assert len(np.unique(direct[:, 0])) > 20
+
+
+def test_a_random_projection_is_calibrated_whatever_number_of_segments_is_left(
+    tmp_path: Path,
+) -> None:
+    segments = tiny.music(tmp_path / "music", [0], frames=5 + 2 * 256)
+    assert len(segments.start) == 257  # a batch, and one segment that has no variance
+    encoder = encoder_of(tiny.pretraining_model("cpc"))
+    calibrate(encoder, segments, np.arange(257), tiny.CPU)
+    assert all(buffer.isfinite().all() for buffer in encoder.buffers())

@@ -1,14 +1,18 @@
 """Self-supervised pretraining on unlabelled speech: which segments a model sees together."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from recitative.features.store import FeatureStore
+from recitative.features.store import FeatureStore, band_statistics
 from recitative.learning.training import Batches, FitConfig
+from recitative.models import build_model, encoder_of
+from recitative.models.encoder import EncoderConfig
+from recitative.seeding import seed_everything
 
 
 class PretrainConfig(FitConfig):
@@ -57,3 +61,80 @@ def fit_config(config: PretrainConfig, segments_per_example: int) -> FitConfig:
     values = config.model_dump(exclude={"arch"})
     values["batch_size"] = max(2, config.batch_size // segments_per_example)
     return FitConfig.model_validate(values)
+
+
+@dataclass(frozen=True)
+class Speech:
+    """The speech of one role, and how segments are cut from it.
+
+    Attributes:
+        store: its frames.
+        parts: ids of the clips of `train` and of `validation`.
+        frames: of a segment.
+        hop: frames from one segment to the next.
+    """
+
+    store: FeatureStore
+    parts: Mapping[str, Sequence[str]]
+    frames: int
+    hop: int
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """A fresh model and what it is trained on: the arguments of `fit`."""
+
+    model: nn.Module
+    train: Batches
+    validation: Batches
+    config: FitConfig
+
+
+def prepare(
+    speech: Speech, pretrain: PretrainConfig, encoder: EncoderConfig, arch: ArchConfig, seed: int
+) -> Pretraining:
+    """Draw a model from the stream of `seed`, standardised by the training part, and its batches."""
+    seed_everything(seed)
+    store, frames, hop = speech.store, speech.frames, speech.hop
+    model = build_model(pretrain.arch, encoder, arch, store.frames.shape[1], frames)
+    if encoder.standardize == "band":
+        statistics = band_statistics(store, speech.parts["train"])
+        encoder_of(model).standardize.set(*(torch.from_numpy(s) for s in statistics))
+    train, validation = (
+        speech_batches(store, speech.parts[part], arch, frames, hop)
+        for part in ("train", "validation")
+    )
+    config = fit_config(pretrain, len(arch.offsets(frames, hop)))
+    return Pretraining(model, train, validation, config)
+
+
+def at_most(batches: Batches, count: int, rng: np.random.Generator) -> Batches:
+    """The same batches of `count` examples, drawn once; all of them where there are no more."""
+    if batches.count <= count:
+        return batches
+    drawn = np.sort(rng.choice(batches.count, count, replace=False))
+    return Batches(count, lambda rows: batches.take(drawn[rows]))
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a pretraining is judged by: a validation metric above what guessing gives."""
+
+    metric: str
+    prior: float
+    maximize: bool
+
+    @property
+    def name(self) -> str:
+        """As it is shown."""
+        above = f" above {self.prior:g}" if self.prior else ""
+        return f"validation {self.metric}{above}"
+
+
+LOSS = Objective("loss", 0.0, maximize=False)
+OBJECTIVES = {"cpc": Objective("accuracy", 0.5, maximize=True)}  # true and false equally often
+
+
+def objective_of(arch: str) -> Objective:
+    """Validation loss, where nothing else says more."""
+    return OBJECTIVES.get(arch, LOSS)

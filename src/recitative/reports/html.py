@@ -54,6 +54,8 @@ class Evidence:
         alpha: rows of alpha.csv, numbers or None.
         listeners: the content of agreement.json, by music language.
         pictures: caption and PNG file of each picture of agreement.
+        claims: the content of claims.json.
+        missing: why a control is left out, by its name.
         decisions: the content of decision.json.
         runs: run ids by cell, e.g. ``eng2eng full 0``.
         earlier: as `tracking.history.earlier_results` gives them, the present run among them.
@@ -72,6 +74,8 @@ class Evidence:
     alpha: Sequence[Mapping[str, Any]] = ()
     listeners: Mapping[str, Any] = field(default_factory=dict)
     pictures: Sequence[tuple[str, Path]] = ()
+    claims: Sequence[Mapping[str, Any]] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
     decisions: Sequence[Mapping[str, Any]] = ()
     runs: Mapping[str, str] = field(default_factory=dict)
     earlier: Sequence[Mapping[str, Any]] = ()
@@ -89,6 +93,15 @@ def write_report(evidence: Evidence, folder: Path) -> Path:
     return page
 
 
+def effect(claim: Mapping[str, Any]) -> str:
+    """A claim's effect with its interval and unit, or a dash where nothing could be measured."""
+    if claim["effect"] is None:
+        return "–"
+    digits = 1 if "points" in claim["unit"] else 2
+    value, low, high = (f"{claim[name]:+.{digits}f}" for name in ("effect", "low", "high"))
+    return f"{value} [{low}, {high}] {claim['unit']}".replace("-", "−")
+
+
 def render(evidence: Evidence) -> str:
     """The page as HTML: no script, nothing fetched from elsewhere."""
     environment = Environment(
@@ -102,6 +115,7 @@ def render(evidence: Evidence) -> str:
         "f": lambda value: f"{value:.2f}",
         "points": partial(reading.signed, digits=reading.decimals(evidence.comparisons)),
         "p": p_value,
+        "effect": effect,
         "bounds": bounds,
         "percent": lambda share: f"{100 * share:.0f}",
         "at": position,

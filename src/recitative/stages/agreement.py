@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from recitative.corpora.base import MUSIC_ROLES
+from recitative.corpora.indexing import read_index
 from recitative.errors import UserError
 from recitative.evaluation import ismir2020
 from recitative.evaluation.agreement import Level
@@ -113,6 +114,8 @@ def _deliver(
 
 def run(params: Params) -> None:
     """Of every music set with several raters: alpha, majority, ceiling -> build/agreement/."""
+    for role in MUSIC_ROLES:
+        read_index(INDEX, role)  # refuses where there is none yet
     reap()
     rows: list[dict[str, Any]] = []
     sets: dict[str, Any] = {}

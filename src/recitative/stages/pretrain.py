@@ -5,20 +5,19 @@ import torch
 from tqdm import tqdm
 
 from recitative.corpora.certificate import require_clean
-from recitative.corpora.splits import read_splits
-from recitative.features.store import FeatureStore, band_statistics
 from recitative.files import atomic_folder, write_csv, write_json
 from recitative.learning.checkpoint import Checkpoint
 from recitative.learning.compute import Compute
-from recitative.learning.pretraining import fit_config, speech_batches
+from recitative.learning.pretraining import prepare
 from recitative.learning.training import fit
-from recitative.models import build_model, encoder_of
 from recitative.models.storage import describe, save_weights
 from recitative.params import Params
 from recitative.reports.figures import history_figure
-from recitative.seeding import derive_seed, seed_everything
+from recitative.seeding import derive_seed
 from recitative.stages import identity
-from recitative.stages.workspace import FEATURES, INDEX, PRETRAIN, SPLITS, content_key, working
+from recitative.stages.searched import with_best
+from recitative.stages.speech import read_speech
+from recitative.stages.workspace import INDEX, PRETRAIN, SPLITS, content_key, working
 from recitative.tracking.runs import parent_run_id, reap
 from recitative.tracking.runs import run as open_run
 
@@ -27,29 +26,19 @@ def run(params: Params, language: str) -> None:
     """Train on the speech of one language; the chosen epoch's weights are written."""
     require_clean(SPLITS, INDEX, allow_leaks=params.split.leak == "released")
     reap()
+    params, found = with_best(params)
     torch.set_num_threads(params.compute.threads)
     compute = Compute.decide(params.compute)
     arch, role = params.pretrain.arch, f"speech-{language}"
-    store = FeatureStore.open(FEATURES / role)
-    parts: dict[str, list[str]] = {"train": [], "validation": []}
-    for row in read_splits(SPLITS, role):
-        if row.id in store.spans:
-            parts[row.split].append(row.id)
     features = params.features
-    frames, hop = features.segment_frames, features.segment_hop
-    description = describe(arch, params.encoder, params.arch, features.n_mels, frames)
-    seed = derive_seed(params.seed, "pretrain", arch, language)
-    seed_everything(seed)
-    model = build_model(arch, params.encoder, params.arch, features.n_mels, frames)
-    if params.encoder.standardize == "band":
-        statistics = band_statistics(store, parts["train"])
-        encoder_of(model).standardize.set(*(torch.from_numpy(s) for s in statistics))
-    train, validation = (
-        speech_batches(store, parts[part], params.arch, frames, hop)
-        for part in ("train", "validation")
+    description = describe(
+        arch, params.encoder, params.arch, features.n_mels, features.segment_frames
     )
-    config = fit_config(params.pretrain, len(params.arch.offsets(frames, hop)))
-    click.echo(f"{arch} on {role}: {train.count} training examples, {compute}")
+    seed = derive_seed(params.seed, "pretrain", arch, language)
+    speech = read_speech(role, features)
+    made = prepare(speech, params.pretrain, params.encoder, params.arch, seed)
+    config = made.config
+    click.echo(f"{arch} on {role}: {made.train.count} training examples, {compute}")
     key = content_key(description, config.model_dump(), seed, identity.feature_hash(role))
     cell = identity.labels(params, compute, language, "none", "pretrain", 0)
     history = []
@@ -58,7 +47,7 @@ def run(params: Params, language: str) -> None:
         open_run(
             f"pretrain {arch} {language}",
             identity.run_params(params, cell, "pretrain", arch, "encoder", "features", "balance"),
-            cell | identity.provenance("pretrain", role),
+            cell | identity.provenance("pretrain", role) | found,
             [identity.inputs(role, "training")],
             parent_run_id(),
             work / "run_id",
@@ -66,13 +55,13 @@ def run(params: Params, language: str) -> None:
         atomic_folder(PRETRAIN / language) as folder,
     ):
         checkpoint = Checkpoint(work / "checkpoint.safetensors", params.compute.checkpoint_seconds)
-        epochs = fit(model, train, validation, config, compute, seed, checkpoint)
+        epochs = fit(made.model, made.train, made.validation, config, compute, seed, checkpoint)
         for epoch in tqdm(epochs, f"pretrain {arch} {language}", config.epochs, disable=None):
             history.append(epoch.row())
             tracked.log_metrics(epoch.metrics(), step=epoch.index)
         kept = [row for row in history if row["best"] or config.keep == "last"][-1]
         tracked.log_metrics({f"final_{name}": value for name, value in kept.items()})
-        save_weights(folder / "model.safetensors", model)
+        save_weights(folder / "model.safetensors", made.model)
         write_json(folder / "model.json", description | {"language": language})
         write_csv(folder / "history.csv", list(history[0]), history)
         write_json(folder / "metrics.json", kept | {"epochs": len(history)})

@@ -1,5 +1,6 @@
 """`recitative report`: all that was found, as one page -> build/report/; and the short of it."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from recitative.reports.tables import summary_text
 from recitative.stages import identity
 from recitative.stages.workspace import (
     AGREEMENT,
+    CLAIMS,
     CONTROLS,
     DATA,
     EVALUATE,
@@ -66,12 +68,20 @@ def run(params: Params) -> None:
         alpha=[_numbers(row) for row in alpha],
         listeners=_json(AGREEMENT / "agreement.json", {}),
         pictures=list(_pictures()),
+        claims=_json(CLAIMS / "claims.json", []),
+        missing={
+            f"{name}, {LANGUAGES[music]} music": why
+            for music in ("eng", "man")
+            for name, why in _json(CONTROLS / music / "missing.json", {}).items()
+        },
         decisions=_json(REGISTRY / "decision.json", []),
         runs=dict(_runs(folders)),
         earlier=earlier_results(),
     )
     with atomic_folder(REPORT) as folder:
         write_report(evidence, folder)
+        if (CLAIMS / "claims.json").exists():
+            shutil.copyfile(CLAIMS / "claims.json", folder / "claims.json")
     click.echo(f"{REPORT}/index.html")
 
 
@@ -145,6 +155,6 @@ def _runs(folders: dict[str, Path]) -> Iterator[tuple[str, str]]:
             yield f"pretrain {language}", found["run_id"]
     for pairing, folder in folders.items():
         for mode, repeats in _json(folder / "run.json", {}).items():
-            if mode != "parent":
+            if isinstance(repeats, dict):  # not the parent's id, nor the key
                 for repeat, run_id in repeats.items():
                     yield f"{pairing} {mode} {repeat}", run_id

@@ -9,7 +9,7 @@ import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +126,8 @@ def _open(
         client().update_run(known, status="RUNNING")
         opened = Run(known)
         opened.set_tags({**mine, "resumed": "true"})
+        if "error" in client().get_run(known).data.tags:  # what it failed on before is mended
+            client().delete_tag(known, "error")
     else:
         # Whose it is comes with the run itself: one killed right after it is reaped, too.
         first_tags = {**mine, **tags} | ({"mlflow.parentRunId": parent} if parent else {})
@@ -158,6 +160,11 @@ def _existing(run_id: str) -> str | None:
 def _log_inputs(run_id: str, inputs: Sequence[Input]) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
+    merged: dict[tuple[str, str], Input] = {}
+    for data in inputs:  # the store keeps one input a dataset, so its contexts are joined
+        known = merged.get((data.name, data.digest))
+        joined = replace(known, context=f"{known.context}, {data.context}") if known else data
+        merged[data.name, data.digest] = joined
     client().log_inputs(
         run_id,
         [
@@ -165,7 +172,7 @@ def _log_inputs(run_id: str, inputs: Sequence[Input]) -> None:
                 Dataset(data.name, data.digest[:36], "local", data.source, profile=data.profile),
                 [InputTag("mlflow.data.context", data.context)],
             )
-            for data in inputs
+            for data in merged.values()
         ],
     )
 

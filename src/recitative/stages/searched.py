@@ -1,0 +1,114 @@
+"""The searched values in the parameters: which there are, and the best of the search in force."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+from pydantic import ValidationError
+
+from recitative.errors import UserError
+from recitative.files import atomic_path
+from recitative.learning.space import Dimension
+from recitative.params import Params
+from recitative.stages.workspace import SEARCH
+
+BEST = SEARCH / "best.yaml"
+_SHARED = {
+    "learning_rate": "pretrain",
+    "decay": "pretrain",
+    "batch_size": "pretrain",
+    "dropout": "encoder",
+}
+
+
+def searchable(params: Params) -> dict[str, str]:
+    """The parameters that can be searched, and the section of params.yaml that each stands in."""
+    arch = params.pretrain.arch
+    return _SHARED | dict.fromkeys(params.arch.model_dump(), arch)
+
+
+def with_values(params: Params, values: Mapping[str, Any]) -> Params:
+    """The parameters with searched values in them."""
+    sections = searchable(params)
+    changed = {}
+    for section in {sections[name] for name in values}:
+        old = getattr(params, section)
+        new = {name: value for name, value in values.items() if sections[name] == section}
+        changed[section] = type(old).model_validate(old.model_dump() | new)
+    return params.model_copy(update=changed)
+
+
+def space_of(params: Params) -> dict[str, Dimension]:
+    """The space of the present architecture, every dimension of it possible.
+
+    Raises:
+        UserError: an unknown name, or a value that its section does not take.
+    """
+    arch, config = params.pretrain.arch, params.search
+    declared, known = config.space.get(arch, {}), searchable(params)
+    for name in declared:
+        if name not in known:
+            raise UserError(
+                f"params.yaml: search.space.{arch}.{name}: no such parameter to search; known: "
+                f"{', '.join(known)}"
+            )
+    names = tuple(declared) if config.over == "all" else config.over
+    for name in names:
+        if name not in declared:
+            raise UserError(
+                f"params.yaml: search.over: {name} is not in search.space.{arch}; there: "
+                f"{', '.join(declared) or 'nothing'}"
+            )
+        for value in declared[name].probes():
+            try:
+                with_values(params, {name: value})
+            except ValidationError as error:
+                what = error.errors()[0]["msg"]
+                raise UserError(
+                    f"params.yaml: search.space.{arch}.{name}: {value!r} cannot be "
+                    f"{known[name]}.{name}: {what}"
+                ) from error
+    if not names:
+        raise UserError(
+            f"params.yaml: search.space.{arch}: nothing to search; name a parameter there, or set "
+            "search.trials to 0"
+        )
+    return {name: declared[name] for name in names}
+
+
+def write_best(best: Mapping[str, Any]) -> None:
+    """Write best.yaml; nothing in it means that params.yaml's values hold."""
+    with atomic_path(BEST) as temporary:
+        temporary.write_text(yaml.safe_dump(dict(best), sort_keys=False), encoding="utf-8")
+
+
+def with_best(params: Params, path: Path = BEST) -> tuple[Params, dict[str, str]]:
+    """The parameters with the best values of the search, and tags that lead to its trial.
+
+    Raises:
+        UserError: a search is asked for and there is none, or it is another architecture's.
+    """
+    if not params.search.trials:
+        return params, {"values_from": "params.yaml"}
+    arch, again = params.pretrain.arch, "run `recitative search`"
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; {again}, or set search.trials to 0")
+    best = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not best:
+        raise UserError(f"{path}: no search in it, but search.trials is not 0; {again}")
+    if best["arch"] != arch:
+        raise UserError(f"{path}: the search of {best['arch']}, pretrain.arch is {arch}; {again}")
+    values = best["values"]
+    click.echo(
+        ", ".join(f"{name} {value:.6g}" for name, value in values.items())
+        + f" (trial {best['trial']} of the study {best['study']})"
+    )
+    return with_values(params, values), {
+        "values_from": "search",
+        "search_study": best["study"],
+        "search_trial": str(best["trial"]),
+        "search_run_id": best["run_id"],
+        "search_trial_run_id": best["trial_run_id"],
+    }
