@@ -19,7 +19,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "search.trials": 8,
         "search.epochs": 2,
         "search.startup": 4,
-        "search.max_segments": 128,
+        "search.max_segments": 256,
         "pretrain.epochs": 3,
         "pretrain.batch_size": 64,
         "pretrain.patience": 0,
@@ -30,7 +30,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "transfer.released.epochs": 2,
         "transfer.released.batch_size": 64,
         "transfer.released.patience": 0,
-        "controls.scratch_epochs": 5,
+        "controls.scratch_epochs": 3,
     },
     "paper": {
         "balance.speech_hours": 3.0,

@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 from click.testing import CliRunner, Result
+from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 import trees
 from recitative.cli import PAIRINGS, cli
@@ -97,6 +98,7 @@ class Project:
             os.environ.pop(name, None)
         os.environ.update(self.environment())
         client.cache_clear()
+        _artifact_repos_cache.clear()  # by run id, which copies of a project share
         try:
             with contextlib.chdir(self.root):
                 yield

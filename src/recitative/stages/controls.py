@@ -62,7 +62,12 @@ def run(params: Params, music: str) -> None:
         FEATURES / role / "features.json",
         SPLITS / f"{role}.csv",
         INDEX / f"{role}.csv",
-        [params.seed, str(compute), params.split.model_dump(mode="json")],
+        [
+            params.seed,
+            str(compute),
+            params.split.model_dump(mode="json"),
+            features.segment_hop,
+        ],
     )
     missing = _missing(params.controls.names)
     names = [name for name in params.controls.names if name not in missing]

@@ -39,7 +39,12 @@ def run(params: Params, language: str) -> None:
     made = prepare(speech, params.pretrain, params.encoder, params.arch, seed)
     config = made.config
     click.echo(f"{arch} on {role}: {made.train.count} training examples, {compute}")
-    key = content_key(description, config.model_dump(), seed, identity.feature_hash(role))
+    key = content_key(
+        description,
+        config.model_dump(),
+        [seed, frames, hop, str(compute), identity.feature_hash(role)],
+        SPLITS / f"{role}.csv",
+    )
     cell = identity.labels(params, compute, language, "none", "pretrain", 0)
     history = []
     with (

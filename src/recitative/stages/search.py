@@ -66,13 +66,16 @@ def run(params: Params, join: bool = False, where: bool = False) -> None:
     plan = _plan(params, storage)
     if join:
         study = search.open_study(plan, create=False)
-        _rounds(params, plan, study, study.user_attrs["trials"], study.user_attrs[_RUN_ID], join)
+        begun = study.user_attrs
+        if _RUN_ID not in begun:
+            raise UserError(f"{plan.shown}: the study {plan.name} has not begun yet; try again")
+        _rounds(params, plan, study, begun["trials"], begun[_RUN_ID], join)
         return
     study = search.open_study(plan, copy=COPY)
     reap()
     now = search.progress(study)
     click.echo(f"study {plan.name} in {plan.shown}: {now.finished} of {total} trials are there")
-    study.set_user_attr("trials", total)
+    study.set_user_attr("trials", total)  # whoever joins knows how far to go
     if now.finished < total:
         with _tracked(params, plan, study) as tracked:
             study.set_user_attr(_RUN_ID, tracked.id)
@@ -175,6 +178,7 @@ def _rounds(
             continue
         count = min(params.search.workers or workers(params.compute), total - now.finished)
         exits = _side_by_side(_Work(params, plan, total, since, run_id), count)
+        reap()
         idle = idle + 1 if search.progress(study, since) == now else 0
         if any(code > 0 for code in exits) or (idle >= 2 and any(exits)):
             raise UserError(

@@ -62,6 +62,7 @@ class Cell:
                 params.seed,
                 str(Compute.decide(params.compute)),
                 params.split.model_dump(mode="json"),
+                params.features.segment_hop,
             ],
         )
         return Cell(pairing, speech, music, description, weights, key)
