@@ -22,6 +22,11 @@ from recitative.params import load_params
 from recitative.reports.search_page import write_search_page
 from recitative.stages.searched import searchable, space_of, with_best, with_values
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
+    pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed"),
+]
+
 ROOT = Path(__file__).parents[2]
 SPACE = {
     "x": Dimension(kind="uniform", values=(-2.0, 2.0)),

@@ -42,7 +42,7 @@ def run(params: Params, language: str) -> None:
     key = content_key(
         description,
         config.model_dump(),
-        [seed, frames, hop, str(compute), identity.feature_hash(role)],
+        [seed, speech.frames, speech.hop, str(compute), identity.feature_hash(role)],
         SPLITS / f"{role}.csv",
     )
     cell = identity.labels(params, compute, language, "none", "pretrain", 0)
