@@ -415,7 +415,7 @@ def params_with(tmp_path: Path) -> Callable[..., Any]:
         values = yaml.safe_load((ROOT / "params.yaml").read_text())
         values["pretrain"]["arch"] = arch
         values["search"] |= changes
-        (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
         return load_params(tmp_path / "params.yaml")
 
     return load
@@ -547,6 +547,13 @@ def test_the_page_holds_every_figure_and_plotly_once(tmp_path: Path) -> None:
 def test_few_trials_are_drawn_as_far_as_they_go(tmp_path: Path) -> None:
     one = {"x": SPACE["x"]}
     assert len(search.figures(run(plan(tmp_path / "a"), 1), "loss")) == 3
-    assert len(search.figures(run(plan(tmp_path / "b", space=one), 3), "loss")) == 5
+    assert (
+        len(
+            search.figures(
+                run(plan(tmp_path / "b", space=one), 3, lambda trial: trial.values["x"]), "loss"
+            )
+        )
+        == 5
+    )
     same = run(plan(tmp_path / "c"), 3, lambda trial: 1.0)
     assert len(search.figures(same, "loss")) == 3
