@@ -34,6 +34,7 @@ TRAINED = [
 FOREIGN = ("DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID")
 TINY: dict[str, Any] = {
     "search.trials": 0,
+    "search.epochs": 1,
     "demo.speech_minutes": 1.2,
     "demo.speakers": 6,
     "demo.music_clips": 40,

@@ -237,7 +237,7 @@ def test_dvc_runs_it_all_once_and_an_experiment_beside_it(tmp_path: Path) -> Non
     controls = ("majority", "random_encoder", "scratch")
     cells = matrix(1, controls)
     project = make_project(tmp_path / "clone", tracked=True).set(
-        **{"transfer.repeats": 1, "controls.names": list(controls), "pretrain.epochs": 1}
+        **{"transfer.repeats": 1, "controls.names": list(controls), "search.trials": 2}
     )
     project.shell("git", "commit", "-qam", "tiny")
     project.shell("dvc", "repro")

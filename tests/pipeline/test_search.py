@@ -1,5 +1,6 @@
 """The search in a project: only speech is opened, kills change no count, pretraining uses the best."""
 
+import contextlib
 import json
 import os
 import random
@@ -51,6 +52,7 @@ plan = search.Plan(
 def objective(trial):
     for epoch in (1, 2, 3, 4):
         print(trial.number, epoch, flush=True)
+        sys.stdin.readline()  # until the test says so; at once where it has hung up
         trial.report(epoch, trial.values["x"] / epoch)
     return trial.values["x"]
 search.open_study(plan)
@@ -319,6 +321,7 @@ def test_workers_killed_at_random_moments(storage: str, seed: int, tmp_path: Pat
             workers.append(
                 subprocess.Popen(
                     [sys.executable, "-W", "ignore", "-c", DRIVER, address, str(total)],
+                    stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     text=True,
                     env=environment,
@@ -327,8 +330,12 @@ def test_workers_killed_at_random_moments(storage: str, seed: int, tmp_path: Pat
         if killed < 8:
             victim = workers.pop(rng.randrange(3))
             assert victim.stdout
-            for _ in range(rng.randrange(1, 7)):  # so many words, and then no more
-                victim.stdout.readline()
+            assert victim.stdin
+            for _ in range(rng.randrange(1, 8)):  # so many epochs, and then no more
+                if victim.stdout.readline()[:1].isdigit():
+                    with contextlib.suppress(BrokenPipeError):
+                        victim.stdin.write("\n")
+                        victim.stdin.flush()
             victim.kill()
             victim.wait()
             killed += 1
@@ -342,6 +349,7 @@ def test_workers_killed_at_random_moments(storage: str, seed: int, tmp_path: Pat
     rows = search.table(search.open_study(plan), ["x"])
     done = [row for row in rows if row["state"] in ("complete", "pruned")]
     assert len(done) == total
+    assert any(row["state"] == "fail" for row in rows)  # some did die in a trial
     assert not any(row["state"] in ("running", "waiting") for row in rows)
     assert len({row["x"] for row in done}) == total  # none ran to its end twice
     chains = Counter(row["trial"] if row["retry_of"] is None else row["retry_of"] for row in done)

@@ -397,12 +397,12 @@ def test_a_study_goes_on_from_its_copy(tmp_path: Path) -> None:
     search.keep_copy(planned, tmp_path / "copy" / "study.log")
     assert [path.name for path in (tmp_path / "copy").iterdir()] == ["study.log"]
     elsewhere = plan(tmp_path / "there")
-    search.open_study(elsewhere, copy=tmp_path / "copy" / "study.log")
+    search.open_study(elsewhere, kept=tmp_path / "copy" / "study.log")
     there, here = run(elsewhere, 5), run(planned, 5)
     assert [trial.params for trial in there.trials] == [trial.params for trial in here.trials]
     assert search.best(there).values == search.best(here).values
     # Where the study is known, the copy is not looked at.
-    search.open_study(elsewhere, copy=tmp_path / "copy" / "study.log")
+    search.open_study(elsewhere, kept=tmp_path / "copy" / "study.log")
     assert search.progress(there).finished == 5
 
 

@@ -28,6 +28,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -216,7 +217,7 @@ def _database(plan: Plan) -> RDBStorage:
         return RDBStorage(
             plan.storage,
             heartbeat_interval=plan.heartbeat,
-            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(_RETRIES),
+            heartbeat_stale_trial_callback=_retry,
         )
 
     file = plan.storage.partition(":///")[2] if plan.storage.startswith("sqlite") else ""
@@ -241,13 +242,13 @@ def _database(plan: Plan) -> RDBStorage:
         ) from error
 
 
-def open_study(plan: Plan, *, create: bool = True, copy: Path | None = None) -> Study:
+def open_study(plan: Plan, *, create: bool = True, kept: Path | None = None) -> Study:
     """The study of a plan, with the plan's sampler and pruner.
 
     Args:
         plan: which study.
         create: make it where it is not there; else it must be there.
-        copy: a file that `keep_copy` wrote: where the storage lacks the study, it goes on from there.
+        kept: a file that `keep_copy` wrote: where the storage lacks the study, it goes on from there.
 
     Raises:
         UserError: the storage cannot be read or reached, there is no such study, or it, or one like
@@ -262,8 +263,8 @@ def open_study(plan: Plan, *, create: bool = True, copy: Path | None = None) -> 
                     f"{plan.shown}: no study {plan.name} (there: {', '.join(studies) or 'none'}); "
                     "start `recitative search` there first, with the same params.yaml and features"
                 )
-            if copy and copy.is_file():
-                _restore(plan, storage, copy)
+            if kept and kept.is_file():
+                _restore(plan, storage, kept)
         study = optuna.create_study(
             storage=storage,
             study_name=plan.name,
@@ -305,19 +306,19 @@ def _summaries(storage: BaseStorage) -> list[Any]:
     return list(optuna.get_all_study_summaries(storage, include_best_trial=False))
 
 
-def _restore(plan: Plan, storage: BaseStorage, copy: Path) -> None:
-    _check_lines(copy)
-    kept = JournalStorage(JournalFileBackend(str(copy)))
-    if plan.name in [study.study_name for study in _summaries(kept)]:
-        optuna.copy_study(from_study_name=plan.name, from_storage=kept, to_storage=storage)
+def _restore(plan: Plan, storage: BaseStorage, kept: Path) -> None:
+    _check_lines(kept)
+    source = JournalStorage(JournalFileBackend(str(kept)))
+    if plan.name in [study.study_name for study in _summaries(source)]:
+        optuna.copy_study(from_study_name=plan.name, from_storage=source, to_storage=storage)
 
 
-def keep_copy(plan: Plan, copy: Path) -> None:
+def keep_copy(plan: Plan, path: Path) -> None:
     """Write the study as a journal file of its own, for `open_study` to go on from elsewhere."""
     study = open_study(plan, create=False)
-    with atomic_path(copy) as temporary:
-        kept = JournalStorage(JournalFileBackend(str(temporary)))
-        optuna.copy_study(from_study_name=plan.name, from_storage=study._storage, to_storage=kept)
+    with atomic_path(path) as temporary:
+        target = JournalStorage(JournalFileBackend(str(temporary)))
+        optuna.copy_study(from_study_name=plan.name, from_storage=study._storage, to_storage=target)
 
 
 class _OneATrial(BaseSampler):  # type: ignore[misc]
@@ -465,6 +466,8 @@ class _Runner:
     def __call__(self, trial: optuna.Trial) -> float:
         self.number = trial.number
         values = {name: _suggest(trial, name, d) for name, d in self.plan.space.items()}
+        if self.plan.is_database:  # before it is named: who is named has a heart
+            self.study._storage.record_heartbeat(trial._trial_id)
         trial.set_user_attr(_WORKER, self.worker)
         self.claim.release()
         *before, mine = self.study.get_trials(deepcopy=False)[: trial.number + 1]
@@ -562,7 +565,10 @@ def _fail_dead(plan: Plan, study: Study) -> None:
 
 
 def _retry(study: Study, trial: FrozenTrial) -> None:
-    RetryHeartbeatStaleTrialCallback(_RETRIES)(study, trial)
+    """Queue a trial's values again; whose it was, and its notes, stay with the first one."""
+    again = copy(trial)
+    again.user_attrs = {}
+    RetryHeartbeatStaleTrialCallback(_RETRIES)(study, again)
 
 
 @dataclass(frozen=True)

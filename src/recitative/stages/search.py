@@ -71,7 +71,7 @@ def run(params: Params, join: bool = False, where: bool = False) -> None:
             raise UserError(f"{plan.shown}: the study {plan.name} has not begun yet; try again")
         _rounds(params, plan, study, begun["trials"], begun[_RUN_ID], join)
         return
-    study = search.open_study(plan, copy=COPY)
+    study = search.open_study(plan, kept=COPY)
     reap()
     now = search.progress(study)
     click.echo(f"study {plan.name} in {plan.shown}: {now.finished} of {total} trials are there")
