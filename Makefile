@@ -9,7 +9,7 @@ export DO_NOT_TRACK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo use-data use-demo test lint format search-dashboard
+.PHONY: help setup demo use-data use-demo test test-slow lint format search-dashboard
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -46,7 +46,11 @@ $(VENV)/.dashboard: $(VENV)/.installed
 	@touch $@
 
 test: setup ## the tests
-	@python -m pytest -n auto --dist loadfile --cov --cov-report=term:skip-covered --cov-fail-under=85
+	@python -m pytest -n auto --dist loadfile -m "not slow" \
+	  --cov --cov-report=term:skip-covered --cov-fail-under=85
+
+test-slow: setup ## the slow ones: kill -9 of whole stages, real dvc, calibration of the statistics
+	@python -m pytest -m slow
 
 lint: setup ## ruff, mypy, the import contract
 	@ruff check . && ruff format --check . && mypy && lint-imports

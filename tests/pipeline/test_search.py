@@ -294,7 +294,7 @@ def test_every_trial_fails(featurized: Project, tmp_path: Path) -> None:
     result = project.invoke("search")
     said = str(result.exception)
     assert "3 trials failed and 0 finished" in said
-    assert "the loss is nan" in said or "the loss is inf" in said
+    assert "loss is nan" in said
     assert not (project.root / "build/search/best.yaml").exists()
     assert sorted(run.info.status for run in project.runs()) == ["FAILED"] * 4
 
@@ -302,8 +302,7 @@ def test_every_trial_fails(featurized: Project, tmp_path: Path) -> None:
 PLAN = {"name": "study", "family": "family", "maximize": False, "epochs": 4, "seed": 1}
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("storage", ["journal", "sqlite"])
+@pytest.mark.parametrize(("storage", "seed"), [("journal", 0), ("journal", 1), ("sqlite", 0)])
 def test_workers_killed_at_random_moments(storage: str, seed: int, tmp_path: Path) -> None:
     """Kill until eight have died; at the end the total is exact and nothing was finished twice."""
     total, rng = 12, random.Random(seed)
