@@ -159,6 +159,7 @@ def _with(values: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any
     """A copy of the values under `protocol: released`, with these dotted names set."""
     changed: dict[str, Any] = json.loads(json.dumps(values))
     changed["protocol"] = "released"
+    changed["search"]["trials"] = 0  # every rung trains with the values of params.yaml
     for name, value in chosen.items():
         *sections, leaf = name.split(".")
         holder = changed

@@ -128,8 +128,13 @@ def role_clips(role: str) -> list[IndexedClip]:
 
 
 def classifier_description(params: Params, pretrained: Description) -> Description:
-    """What rebuilds a classifier on top of the described encoder."""
+    """What rebuilds a classifier on top of the described encoder.
+
+    Its dropout is that of the parameters, not one that a search found for pretraining: a cell and
+    its control without pretraining must differ in nothing else.
+    """
     return pretrained | {
+        "encoder": pretrained["encoder"] | {"dropout": params.encoder.dropout},
         "head": params.transfer.head,
         "classifier": params.transfer.classifier.model_dump(mode="json"),
     }
