@@ -28,7 +28,7 @@ OPTIMUM = (-2.7, -5.2)  # log10
 def loss(learning_rate: float, decay: float, epoch: int) -> float:
     """Loss after an epoch, from 1; 0 at best and after many."""
     u, v = math.log10(learning_rate) - OPTIMUM[0], math.log10(decay) - OPTIMUM[1]
-    best = 0.4 * u**2 + 0.15 * v**2 + 0.2 * u * v + (3 * (u - 1) if u > 1 else 0)
+    best = 0.4 * u**2 + 0.15 * v**2 + 0.2 * u * v + (100 ** (u - 1) - 1 if u > 1 else 0)
     slow = 0.35 if u > 0 else min(0.35 - 0.15 * u, 0.9)
     return best + 2 * slow**epoch
 

@@ -34,6 +34,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 from filelock import FileLock, Timeout
 from optuna.distributions import BaseDistribution
@@ -46,7 +47,7 @@ from optuna.storages import (
     fail_stale_trials,
 )
 from optuna.storages.journal import JournalFileBackend, JournalStorage
-from optuna.study import Study
+from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from recitative.errors import UserError
@@ -265,14 +266,16 @@ def open_study(plan: Plan, *, create: bool = True, kept: Path | None = None) -> 
                 )
             if kept and kept.is_file():
                 _restore(plan, storage, kept)
+        sampler = _OneATrial(plan)
         study = optuna.create_study(
             storage=storage,
             study_name=plan.name,
             direction="maximize" if plan.maximize else "minimize",
             load_if_exists=True,
-            sampler=_OneATrial(plan),
+            sampler=sampler,
             pruner=_pruner(plan),
         )
+        sampler.study = study
         here = {name: str(dimension) for name, dimension in sorted(plan.space.items())}
         if _SPACE in study.user_attrs:
             _refuse_another(plan, plan.name, study.user_attrs[_SPACE], here)
@@ -322,41 +325,67 @@ def keep_copy(plan: Plan, path: Path) -> None:
 
 
 class _OneATrial(BaseSampler):  # type: ignore[misc]
-    """A fresh sampler for each trial, seeded by its number: no state but the study's history."""
+    """A fresh sampler for each trial, seeded by its number: no state but the study's history.
+
+    The history that a sampler sees is the whole study's: under Hyperband Optuna would show it the
+    trials of one bracket alone, and a Gaussian process none of the pruned.
+    """
 
     def __init__(self, plan: Plan):
         self.plan = plan
-        self.sampler: BaseSampler = RandomSampler()
+        self.study: Study | None = None  # set once it is open
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         plan = self.plan
         seed = derive_seed(plan.seed, "search", plan.name, trial.number) % 2**32
+        self.sampler: BaseSampler = RandomSampler(seed=seed)
         if plan.sampler == "gp":
             self.sampler = GPSampler(seed=seed, n_startup_trials=plan.startup)
         elif plan.sampler == "tpe":
             self.sampler = TPESampler(
                 seed=seed, n_startup_trials=plan.startup, constant_liar=True, multivariate=True
             )
-        else:
-            self.sampler = RandomSampler(seed=seed)
-        self.sampler.before_trial(study, trial)
+        self.history = _history(self.study or study, trial, plan.sampler == "gp")
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        found: dict[str, BaseDistribution] = self.sampler.infer_relative_search_space(study, trial)
+        found: dict[str, BaseDistribution]
+        found = self.sampler.infer_relative_search_space(self.history, trial)
         return found
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        drawn: dict[str, Any] = self.sampler.sample_relative(study, trial, search_space)
+        drawn: dict[str, Any] = self.sampler.sample_relative(self.history, trial, search_space)
         return drawn
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
     ) -> Any:
-        return self.sampler.sample_independent(study, trial, name, distribution)
+        return self.sampler.sample_independent(self.history, trial, name, distribution)
+
+
+def _history(study: Study, mine: FrozenTrial, for_process: bool) -> Study:
+    """The trials before one, in memory.
+
+    A Gaussian process knows of complete trials alone, and a diverged training's value would make
+    all others look alike: for it, a pruned trial is complete with its last value, and what lies
+    beyond Tukey's fence (1.5 interquartile ranges above the upper quartile) lies on it.
+    """
+    view = optuna.create_study(direction=study.direction)
+    trials = [t for t in study.get_trials() if t.number != mine.number]
+    finished = [trial for trial in trials if trial.state in FINISHED and trial.value is not None]
+    if for_process and finished:
+        sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
+        low, high = np.percentile([sign * trial.value for trial in finished], [25, 75])
+        fence = high + 1.5 * (high - low)
+        for trial in finished:
+            trial.state = TrialState.COMPLETE
+            trial.value = sign * min(sign * trial.value, fence)
+    view.add_trials(finished)
+    view.add_trials([t for t in trials if t.state == TrialState.RUNNING and t.params])
+    return view
 
 
 def _pruner(plan: Plan) -> optuna.pruners.BasePruner:
@@ -493,7 +522,7 @@ class _Runner:
         def report(epoch: int, value: float) -> None:
             trial.report(_finite(value, f"the objective after epoch {epoch}"), epoch)
             if epoch < self.plan.epochs and trial.should_prune():
-                raise Pruned(f"{self.plan.pruner}: {value:.6g} after epoch {epoch} was too little")
+                raise Pruned(f"{self.plan.pruner}: {value:.6g} after epoch {epoch} fell behind")
 
         return report
 
@@ -594,7 +623,7 @@ def best(study: Study) -> Best:
             f"the study {study.study_name} has no complete trial, every one was pruned; raise "
             "search.trials"
         )
-    sign = -1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else 1
+    sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
     found = min(complete, key=lambda trial: (sign * trial.value, trial.number))
     return Best(study.study_name, found.number, found.value, found.params, found.user_attrs)
 
