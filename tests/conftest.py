@@ -1,12 +1,16 @@
 """Shared fixtures. Tests run on one thread a process; pytest-xdist puts processes side by side."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
+# librosa keeps what numba compiles beside its own files; two workers that write there at the same time
+# crash each other, so each has a folder of its own.
+os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="recitative-numba-")
 
 ROOT = Path(__file__).parents[1]
 
