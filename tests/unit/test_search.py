@@ -143,9 +143,74 @@ def test_the_next_suggestion_is_a_function_of_the_history(sampler: str, tmp_path
     for total in (2, 5, 8):  # started anew twice
         parts = run(plan(tmp_path / "parts", sampler=sampler), total)
     assert [trial.params for trial in parts.trials] == [trial.params for trial in whole.trials]
-    assert len({trial.params["x"] for trial in whole.trials}) == 8
+    assert len({tuple(trial.params.values()) for trial in whole.trials}) == 8
     other = run(plan(tmp_path / "other", sampler=sampler, seed=8), 3)
     assert other.trials[0].params != whole.trials[0].params
+
+
+def test_a_gaussian_process_learns_from_the_pruned_and_survives_a_divergence(
+    tmp_path: Path,
+) -> None:
+    """Optuna's own would see the complete trials of one Hyperband bracket, and one huge value."""
+
+    def training(trial: search.Trial) -> float:
+        away = math.log10(trial.values["scale"]) + 3
+        value = away**2 if away < 1 else 10.0 ** (4 * away)
+        for epoch in (1, 2, 3):
+            trial.report(epoch, value + 1 / epoch)
+        return value
+
+    one = {"scale": SPACE["scale"]}
+    near = {}
+    for sampler in ("gp", "random"):
+        planned = plan(tmp_path / sampler, pruner="hyperband", space=one, sampler=sampler)
+        study = run(planned, 14, training)
+        found = [abs(math.log10(trial.params["scale"]) + 3) for trial in study.trials[6:]]
+        near[sampler] = sum(distance < 0.5 for distance in found)
+        assert {"PRUNED", "COMPLETE"} <= set(states(study))
+    assert near["gp"] >= 6 > near["random"]
+
+
+def test_a_sampler_that_breaks_ends_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before there is a trial of its own there is nothing to go on with."""
+
+    def broken(self: Any, study: Any, trial: Any) -> None:
+        raise KeyError("broken")
+
+    planned = plan(tmp_path / "j")
+    search.open_study(planned)
+    monkeypatch.setattr(search._OneATrial, "before_trial", broken)
+    with pytest.raises(KeyError, match="broken"):
+        search.work(planned, bowl, 2)
+
+
+def test_a_sampler_that_cannot_draw_is_a_failure_that_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Optuna 5 draws when a value is asked for: a failure without a reason would go on for ever."""
+
+    def broken(self: Any, study: Any, trial: Any, name: str, distribution: Any) -> None:
+        raise KeyError("no such trial")
+
+    planned = plan(tmp_path / "j")
+    monkeypatch.setattr(search._OneATrial, "sample_independent", broken)
+    study = run(planned, 3)
+    assert states(study) == ["FAIL"] * 3
+    assert search.progress(study).reasons == ["'no such trial'"] * 3
+
+
+@pytest.mark.parametrize("sampler", ["gp", "tpe", "random"])
+def test_failed_trials_in_the_history_do_not_stop_the_sampler(sampler: str, tmp_path: Path) -> None:
+    def often(trial: search.Trial) -> float:
+        if trial.number in (0, 2, 4, 6):
+            raise RuntimeError("no memory")
+        return bowl(trial)
+
+    study = run(plan(tmp_path / "j", sampler=sampler), 6, often)
+    assert search.progress(study).reasons == ["no memory"] * 4
+    assert search.progress(study).finished == 6
 
 
 # --- death ----------------------------------------------------------------------------------------

@@ -345,38 +345,41 @@ class _OneATrial(BaseSampler):  # type: ignore[misc]
             self.sampler = TPESampler(
                 seed=seed, n_startup_trials=plan.startup, constant_liar=True, multivariate=True
             )
-        self.history = _history(self.study or study, trial, plan.sampler == "gp")
+        self.history, self.trial = self.study or study, trial
+        if plan.sampler == "gp":
+            self.history = _for_a_process(self.history, trial)
+            self.trial = self.history.trials[-1]
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         found: dict[str, BaseDistribution]
-        found = self.sampler.infer_relative_search_space(self.history, trial)
+        found = self.sampler.infer_relative_search_space(self.history, self.trial)
         return found
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        drawn: dict[str, Any] = self.sampler.sample_relative(self.history, trial, search_space)
+        drawn: dict[str, Any] = self.sampler.sample_relative(self.history, self.trial, search_space)
         return drawn
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
     ) -> Any:
-        return self.sampler.sample_independent(self.history, trial, name, distribution)
+        return self.sampler.sample_independent(self.history, self.trial, name, distribution)
 
 
-def _history(study: Study, mine: FrozenTrial, for_process: bool) -> Study:
-    """The trials before one, in memory.
+def _for_a_process(study: Study, mine: FrozenTrial) -> Study:
+    """The trials before one, as a Gaussian process can use them, in memory; the one is the last.
 
     A Gaussian process knows of complete trials alone, and a diverged training's value would make
-    all others look alike: for it, a pruned trial is complete with its last value, and what lies
+    all others look alike. Here a pruned trial is complete with its last value, and what lies
     beyond Tukey's fence (1.5 interquartile ranges above the upper quartile) lies on it.
     """
     view = optuna.create_study(direction=study.direction)
     trials = [t for t in study.get_trials() if t.number != mine.number]
     finished = [trial for trial in trials if trial.state in FINISHED and trial.value is not None]
-    if for_process and finished:
+    if finished:
         sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
         low, high = np.percentile([sign * trial.value for trial in finished], [25, 75])
         fence = high + 1.5 * (high - low)
@@ -385,6 +388,7 @@ def _history(study: Study, mine: FrozenTrial, for_process: bool) -> Study:
             trial.value = sign * min(sign * trial.value, fence)
     view.add_trials(finished)
     view.add_trials([t for t in trials if t.state == TrialState.RUNNING and t.params])
+    view.add_trial(mine)
     return view
 
 
@@ -451,11 +455,12 @@ def work(
                 try:
                     study.optimize(runner, n_trials=1, catch=(Exception,))
                 except Exception:
-                    if not runner.trial().state.is_finished():
+                    if runner.number < 0 or not runner.trial().state.is_finished():
                         raise
                     continue  # taken for dead (a suspended machine): another worker retries it
                 except BaseException:  # interrupted rather than failed: for another to finish
-                    _retry(study, runner.trial())
+                    if runner.number >= 0:
+                        _retry(study, runner.trial())
                     raise
             told(runner.trial())
 
@@ -486,7 +491,7 @@ class _Runner:
     ):
         self.plan, self.study, self.objective = plan, study, objective
         self.total, self.worker, self.claim = total, worker, claim
-        self.number = -1
+        self.number = -1  # none yet
 
     def trial(self) -> FrozenTrial:
         """The trial as the storage has it."""
@@ -494,6 +499,14 @@ class _Runner:
 
     def __call__(self, trial: optuna.Trial) -> float:
         self.number = trial.number
+        try:
+            return self._run(trial)
+        except Exception as error:  # wherever it fell: a failure without a reason would not count
+            if not isinstance(error, _Withdrawn):
+                trial.set_user_attr(_REASON, str(error)[:500] or type(error).__name__)
+            raise
+
+    def _run(self, trial: optuna.Trial) -> float:
         values = {name: _suggest(trial, name, d) for name, d in self.plan.space.items()}
         if self.plan.is_database:  # before it is named: who is named has a heart
             self.study._storage.record_heartbeat(trial._trial_id)
@@ -503,20 +516,14 @@ class _Runner:
         if sum(other.state != TrialState.FAIL for other in before) >= self.total:
             trial.set_user_attr(_WITHDRAWN, True)
             raise _Withdrawn
-        try:
-            value = self.objective(
-                Trial(
-                    trial.number,
-                    values,
-                    RetryHeartbeatStaleTrialCallback.retried_trial_number(mine),
-                    self._reporter(trial),
-                    trial.set_user_attr,
-                )
-            )
-            return _finite(value, "the objective")
-        except Exception as error:
-            trial.set_user_attr(_REASON, str(error)[:500] or type(error).__name__)
-            raise
+        given = Trial(
+            trial.number,
+            values,
+            RetryHeartbeatStaleTrialCallback.retried_trial_number(mine),
+            self._reporter(trial),
+            trial.set_user_attr,
+        )
+        return _finite(self.objective(given), "the objective")
 
     def _reporter(self, trial: optuna.Trial) -> Callable[[int, float], None]:
         def report(epoch: int, value: float) -> None:
