@@ -165,9 +165,30 @@ def test_work_done_ahead_is_found_after_a_kill(
     assert not [path for path in work.iterdir() if path.is_dir()]
 
 
+def test_pretrainings_done_ahead_are_found_after_a_kill(
+    featurized: Project, undisturbed: Callable[[str], Project], tmp_path: Path
+) -> None:
+    """Killed in the second of three languages; then each is run, the one trained ahead first."""
+    peace = undisturbed("scae")
+    project = featurized.copy(tmp_path / "project").set(**{**SLOWER, "compute.ahead": True})
+    project.kill(SAVED, "after", 5, "pretrain", "eng")
+    for language in ("man", "eng", "mix"):
+        project.run("pretrain", language)
+    patterns = ("model.safetensors", "history.csv", "metrics.json", "model.json")
+    assert contents(project.root / "build/pretrain/eng", *patterns) == contents(
+        peace.root / "build/pretrain/eng", *patterns
+    )
+    runs = project.runs()
+    assert sorted(run.data.tags["speech_language"] for run in runs) == ["eng", "man", "mix"]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert all(steps == [0, 1, 2, 3] for steps in epochs(project, "pretrain").values())
+    work = project.root / ".recitative" / "work"
+    assert not [path for path in work.iterdir() if path.is_dir()]
+
+
 def test_the_next_stage_reaps_what_another_left(featurized: Project, tmp_path: Path) -> None:
     """The killed stage is not run again: another one is, and says that the first is dead."""
-    project = featurized.copy(tmp_path / "project")
+    project = featurized.copy(tmp_path / "project").set(**{"compute.ahead": False})
     project.kill("recitative.learning.checkpoint:Checkpoint:due", "before", 1, "pretrain", "eng")
     [left] = project.runs()
     assert left.info.status == "RUNNING"

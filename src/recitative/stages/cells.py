@@ -6,17 +6,16 @@ JSON written last), so that a killed stage trains nothing twice.
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import psutil
 import torch
 from filelock import FileLock
-from joblib import Parallel, delayed
 
 from recitative.corpora.splits import SplitRow, parts_for_fold, read_splits
 from recitative.evaluation.consensus import label_shares
@@ -25,7 +24,7 @@ from recitative.evaluation.ratings import read_music_ratings
 from recitative.features.store import FeatureStore, band_statistics
 from recitative.files import atomic_path, read_json, write_json
 from recitative.learning.checkpoint import Checkpoint
-from recitative.learning.compute import Compute, ComputeConfig
+from recitative.learning.compute import Compute
 from recitative.learning.labels import Opinion, reliable_part, training_labels
 from recitative.learning.music import LabelledSegments
 from recitative.learning.transfer import (
@@ -48,11 +47,10 @@ from recitative.params import Params
 from recitative.reports.figures import confusion_figure, history_figure
 from recitative.seeding import derive_seed, seed_everything
 from recitative.stages import identity
-from recitative.stages.workspace import FEATURES, INDEX, SPLITS, role_clips, workers
+from recitative.stages.parallel import in_parallel
+from recitative.stages.workspace import FEATURES, INDEX, SPLITS, role_clips
 from recitative.tracking.runs import Run
 from recitative.tracking.runs import run as open_run
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -144,39 +142,38 @@ def _parts(segments: LabelledSegments, rows: Sequence[SplitRow]) -> Parts:
     )
 
 
-def in_parallel(
-    work: Callable[..., T], tasks: Sequence[tuple[Any, ...]], compute: ComputeConfig
-) -> list[T]:
-    """Do `work` on each task's arguments, in single-threaded processes side by side, in order."""
-    if not tasks:
-        return []
-    results = Parallel(n_jobs=workers(compute), backend="loky")(
-        delayed(_on_threads)(compute.threads, work, *task) for task in tasks
-    )
-    return list(results)
+def run_repeats(repeats: Sequence[Repeat]) -> list[list[Finished]]:
+    """Train the modes of every repeat, side by side; what is finished already is only read."""
+    to_do = [(one,) for one in repeats if not all(_is_done(one, mode) for mode in one.modes)]
+    if to_do:
+        in_parallel(run_repeat, to_do, repeats[0].params.compute)
+    return [[_read_mode(one, mode) for mode in one.modes] for one in repeats]
 
 
-def _on_threads(threads: int, work: Callable[..., T], *task: Any) -> T:
-    torch.set_num_threads(threads)
-    return work(*task)
+def run_repeat(repeat: Repeat) -> None:
+    """Train the modes of one repeat, in order."""
+    for mode in repeat.modes:
+        if not psutil.pid_exists(repeat.stage):
+            raise SystemExit("the stage that waited for this repeat was killed")
+        # The lock: a worker outlives its killed stage by the mode that it is at.
+        with FileLock(_done(repeat, mode).with_suffix(".lock")):
+            if not _is_done(repeat, mode):
+                _train_mode(repeat, mode, _done(repeat, mode))
 
 
-def run_repeat(repeat: Repeat) -> list[Finished]:
-    """Train the modes of one repeat, in order; what is finished already is only read."""
-    return [_run_mode(repeat, mode) for mode in repeat.modes]
+def _done(repeat: Repeat, name: str) -> Path:
+    return repeat.work / f"{name}-{repeat.repeat}.json"
 
 
-def _run_mode(repeat: Repeat, name: str) -> Finished:
-    if not psutil.pid_exists(repeat.stage):
-        raise SystemExit("the stage that waited for this repeat was killed")
+def _is_done(repeat: Repeat, name: str) -> bool:
+    """Killed between its results and its end, a run is gone through again, training nothing."""
+    done = _done(repeat, name)
+    return done.exists() and not done.with_suffix(".run_id").exists()
+
+
+def _read_mode(repeat: Repeat, name: str) -> Finished:
     label = f"{name}-{repeat.repeat}"
-    done = repeat.work / f"{label}.json"
-    # The lock: a worker outlives its killed stage by the mode that it is at.
-    with FileLock(repeat.work / f"{label}.lock"):
-        # Killed between its results and its end, a run is gone through again, training nothing.
-        if not done.exists() or done.with_suffix(".run_id").exists():
-            _train_mode(repeat, name, done)
-    found = read_json(done)
+    found = read_json(_done(repeat, name))
     folds = range(len(found["folds"]))
     return Finished(
         name,

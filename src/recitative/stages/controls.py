@@ -22,11 +22,10 @@ from recitative.seeding import derive_seed
 from recitative.stages import identity
 from recitative.stages.cells import (
     Repeat,
-    in_parallel,
     label,
     load_music,
     log_predictions,
-    run_repeat,
+    run_repeats,
     scores,
 )
 from recitative.stages.outputs import Baseline, write_cells
@@ -91,8 +90,7 @@ def run(params: Params, music: str) -> None:
             for mode in sorted(networks, key=lambda mode: mode != "scratch")
             for repeat in range(transfer.repeats)
         ]  # fmt: skip
-        done = in_parallel(run_repeat, [(repeat,) for repeat in repeats], params.compute)
-        finished = [one for repeat in done for one in repeat]
+        finished = [one for modes in run_repeats(repeats) for one in modes]
         baselines = [
             _baseline(params, compute, music, name, repeat, parent)
             for name in names

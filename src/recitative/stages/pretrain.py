@@ -1,7 +1,14 @@
 """`recitative pretrain LANGUAGE`: self-supervised training on speech -> build/pretrain/<language>/."""
 
+import os
+import shutil
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
 import click
-import torch
+import psutil
+from filelock import FileLock
 from tqdm import tqdm
 
 from recitative.corpora.certificate import require_clean
@@ -10,67 +17,155 @@ from recitative.learning.checkpoint import Checkpoint
 from recitative.learning.compute import Compute
 from recitative.learning.pretraining import prepare
 from recitative.learning.training import fit
-from recitative.models.storage import describe, save_weights
+from recitative.models.storage import Description, describe, save_weights
 from recitative.params import Params
 from recitative.reports.figures import history_figure
 from recitative.seeding import derive_seed
 from recitative.stages import identity
+from recitative.stages.parallel import in_parallel
 from recitative.stages.searched import with_best
 from recitative.stages.speech import read_speech
-from recitative.stages.workspace import INDEX, PRETRAIN, SPLITS, content_key, working
+from recitative.stages.workspace import (
+    INDEX,
+    LANGUAGES,
+    PRETRAIN,
+    SPLITS,
+    content_key,
+    up_to_date,
+    working,
+    working_ahead,
+)
 from recitative.tracking.runs import parent_run_id, reap
 from recitative.tracking.runs import run as open_run
 
+RESULT = "result"  # below the work folder: what the stage will write
+
+
+@dataclass(frozen=True)
+class Training:
+    """One language's pretraining: what it is made of, and the key of all that it depends on."""
+
+    params: Params  # with the searched values
+    language: str
+    found: dict[str, str]  # tags that lead to the search
+    parent: str | None  # id of the run that groups it
+    stage: int = field(default_factory=os.getpid)  # process that waits for it
+
+    @property
+    def role(self) -> str:
+        """What it is trained on."""
+        return f"speech-{self.language}"
+
+    @property
+    def seed(self) -> int:
+        """Root of its random streams."""
+        return derive_seed(self.params.seed, "pretrain", self.params.pretrain.arch, self.language)
+
+    @property
+    def description(self) -> Description:
+        """What rebuilds the model."""
+        params, features = self.params, self.params.features
+        return describe(
+            params.pretrain.arch,
+            params.encoder,
+            params.arch,
+            features.n_mels,
+            features.segment_frames,
+        )
+
+    @property
+    def name(self) -> str:
+        """How its work folder is called."""
+        return f"pretrain-{self.params.pretrain.arch}-{self.language}"
+
+    @property
+    def key(self) -> str:
+        """Of all that the result depends on."""
+        params = self.params
+        return content_key(
+            self.description,
+            params.pretrain.model_dump(mode="json"),
+            [
+                self.seed,
+                params.features.segment_frames,
+                params.features.segment_hop,
+                str(Compute.decide(params.compute)),
+                identity.feature_hash(self.role),
+            ],
+            SPLITS / f"{self.role}.csv",
+        )
+
 
 def run(params: Params, language: str) -> None:
-    """Train on the speech of one language; the chosen epoch's weights are written."""
+    """Train on the speech of one language; the chosen epoch's weights are written.
+
+    The languages that are still to come are trained side by side with it, and their stages find
+    their work done (`compute.ahead`).
+    """
     require_clean(SPLITS, INDEX, allow_leaks=params.split.leak == "released")
     reap()
     params, found = with_best(params)
-    torch.set_num_threads(params.compute.threads)
-    compute = Compute.decide(params.compute)
-    arch, role = params.pretrain.arch, f"speech-{language}"
-    features = params.features
-    description = describe(
-        arch, params.encoder, params.arch, features.n_mels, features.segment_frames
-    )
-    seed = derive_seed(params.seed, "pretrain", arch, language)
-    speech = read_speech(role, features)
-    made = prepare(speech, params.pretrain, params.encoder, params.arch, seed)
+    parent = parent_run_id()
+    mine = Training(params, language, found, parent)
+    with working(mine.name, mine.key) as work, ExitStack() as stack:
+        tasks = [(mine, work)]
+        if params.compute.ahead and not (work / RESULT).exists():
+            for other in LANGUAGES:
+                if other == language or up_to_date(
+                    PRETRAIN / other, (ahead := Training(params, other, found, parent)).key
+                ):
+                    continue
+                at = stack.enter_context(working_ahead(ahead.name, ahead.key))
+                if at and not (at / RESULT).exists():
+                    tasks.append((ahead, at))
+        in_parallel(train, tasks, params.compute)
+        with atomic_folder(PRETRAIN / language) as folder:
+            shutil.copytree(work / RESULT, folder, dirs_exist_ok=True)
+
+
+def train(training: Training, work: Path) -> None:
+    """Train one language in its work folder; what is finished already is left as it is."""
+    with FileLock(work / "train.lock"):  # a worker outlives its killed stage by one epoch
+        if not (work / RESULT).exists():
+            _train(training, work)
+
+
+def _train(training: Training, work: Path) -> None:
+    params, language, role = training.params, training.language, training.role
+    compute, arch = Compute.decide(params.compute), params.pretrain.arch
+    speech = read_speech(role, params.features)
+    made = prepare(speech, params.pretrain, params.encoder, params.arch, training.seed)
     config = made.config
     click.echo(f"{arch} on {role}: {made.train.count} training examples, {compute}")
-    key = content_key(
-        description,
-        config.model_dump(),
-        [seed, speech.frames, speech.hop, str(compute), identity.feature_hash(role)],
-        SPLITS / f"{role}.csv",
-    )
     cell = identity.labels(params, compute, language, "none", "pretrain", 0)
     history = []
     with (
-        working(f"pretrain-{arch}-{language}", key) as work,
         open_run(
             f"pretrain {arch} {language}",
             identity.run_params(params, cell, "pretrain", arch, "encoder", "features", "balance"),
-            cell | identity.provenance("pretrain", role) | found,
+            cell | identity.provenance("pretrain", role) | training.found,
             [identity.inputs(role, "training")],
-            parent_run_id(),
+            training.parent,
             work / "run_id",
         ) as tracked,
-        atomic_folder(PRETRAIN / language) as folder,
+        atomic_folder(work / RESULT) as folder,
     ):
         checkpoint = Checkpoint(work / "checkpoint.safetensors", params.compute.checkpoint_seconds)
-        epochs = fit(made.model, made.train, made.validation, config, compute, seed, checkpoint)
+        epochs = fit(
+            made.model, made.train, made.validation, config, compute, training.seed, checkpoint
+        )
         for epoch in tqdm(epochs, f"pretrain {arch} {language}", config.epochs, disable=None):
             history.append(epoch.row())
             tracked.log_metrics(epoch.metrics(), step=epoch.index)
+            if not psutil.pid_exists(training.stage):
+                raise SystemExit("the stage that waited for this training was killed")
         kept = [row for row in history if row["best"] or config.keep == "last"][-1]
         tracked.log_metrics({f"final_{name}": value for name, value in kept.items()})
         save_weights(folder / "model.safetensors", made.model)
-        write_json(folder / "model.json", description | {"language": language})
+        write_json(folder / "model.json", training.description | {"language": language})
         write_csv(folder / "history.csv", list(history[0]), history)
         write_json(folder / "metrics.json", kept | {"epochs": len(history)})
-        write_json(folder / "run.json", {"run_id": tracked.id})
+        write_json(folder / "run.json", {"run_id": tracked.id, "key": training.key})
         tracked.log_figure(history_figure(history), "history.png")
         for name in ("history.csv", "model.json"):
             tracked.log_artifact(folder / name)

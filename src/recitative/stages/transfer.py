@@ -13,8 +13,9 @@ from recitative.learning.transfer import TRANSFER_MODES, encode
 from recitative.models.storage import Description, build_classifier, build_encoder
 from recitative.params import Params
 from recitative.stages import identity
-from recitative.stages.cells import Repeat, in_parallel, load_encoder, load_music, run_repeat
+from recitative.stages.cells import Repeat, load_encoder, load_music, run_repeats
 from recitative.stages.outputs import write_cells
+from recitative.stages.parallel import in_parallel
 from recitative.stages.workspace import (
     FEATURES,
     INDEX,
@@ -24,6 +25,7 @@ from recitative.stages.workspace import (
     TRANSFER,
     classifier_description,
     content_key,
+    up_to_date,
     working,
     working_ahead,
 )
@@ -90,13 +92,17 @@ def run(params: Params, pairing: str) -> None:
     with working(cell.stage, cell.key) as work, ExitStack() as stack:
         cells = {cell: work} | _ahead(params, cell, stack)
         parents = {one: stack.enter_context(_parent(params, one, at)) for one, at in cells.items()}
-        in_parallel(_encode, [(params, one, at) for one, at in cells.items()], params.compute)
+        in_parallel(
+            _encode,
+            [(params, one, at) for one, at in cells.items() if not (at / CODES).exists()],
+            params.compute,
+        )
         repeats = [
             _repeat(params, one, at, parents[one], repeat)
             for one, at in cells.items()
             for repeat in range(params.transfer.repeats)
         ]
-        finished = in_parallel(run_repeat, [(repeat,) for repeat in repeats], params.compute)
+        finished = run_repeats(repeats)
         mine = [done for one in finished[: params.transfer.repeats] for done in one]
         summary = write_cells(
             cell.out, params, cell.description, cell.music, mine, parents[cell], key=cell.key
@@ -117,8 +123,7 @@ def _ahead(params: Params, cell: Cell, stack: ExitStack) -> dict[Cell, Path]:
         if pairing == cell.pairing or not (PRETRAIN / pairing[:3] / "model.json").exists():
             continue
         other = Cell.of(params, pairing)
-        run_json = other.out / "run.json"
-        if run_json.exists() and read_json(run_json).get("key") == other.key:
+        if up_to_date(other.out, other.key):
             continue
         work = stack.enter_context(working_ahead(other.stage, other.key))
         if work:
@@ -143,8 +148,6 @@ def _parent(params: Params, cell: Cell, work: Path) -> AbstractContextManager[Ru
 def _encode(params: Params, cell: Cell, work: Path) -> None:
     """Compute the codes that all repeats of a cell share."""
     codes = work / CODES
-    if codes.exists():
-        return
     segments, _ = load_music(params, cell.music)
     model = build_classifier(cell.description, build_encoder(cell.description))
     load_encoder(cell.weights, model)

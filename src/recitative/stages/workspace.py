@@ -17,6 +17,7 @@ import click
 from filelock import FileLock, Timeout
 
 from recitative.corpora.indexing import IndexedClip, read_index
+from recitative.files import read_json
 from recitative.learning.compute import ComputeConfig
 from recitative.models.storage import Description
 from recitative.params import Params
@@ -95,6 +96,12 @@ def working_ahead(stage: str, key: str) -> Iterator[Path | None]:
         yield folder
     finally:
         lock.release()
+
+
+def up_to_date(out: Path, key: str) -> bool:
+    """Whether the stage that writes the folder `out` ended well on the content that `key` names."""
+    run_json = out / "run.json"
+    return run_json.exists() and read_json(run_json).get("key") == key
 
 
 def _work(stage: str, key: str) -> tuple[Path, FileLock]:
