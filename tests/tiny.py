@@ -14,9 +14,7 @@ from recitative.features.store import FeatureStore, write_store
 from recitative.learning.compute import Compute
 from recitative.learning.music import LabelledSegments
 from recitative.models import build_model
-from recitative.models.cpc import CPCConfig
-from recitative.models.encoder import EncoderConfig
-from recitative.models.scae import SCAEConfig
+from recitative.models.config import CPCConfig, EncoderConfig, SCAEConfig
 
 BANDS, FRAMES, HOP = 16, 5, 2
 ENCODER = EncoderConfig(filters=(4, 4, 8), pools=(2, 2, 2), last_pool=2)

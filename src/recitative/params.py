@@ -20,15 +20,16 @@ from recitative.corpora.splits import SplitConfig
 from recitative.errors import UserError
 from recitative.evaluation import AgreementConfig, EvaluateConfig
 from recitative.features.mel import FeatureConfig
-from recitative.learning.compute import ComputeConfig
-from recitative.learning.controls import ControlsConfig
-from recitative.learning.pretraining import ArchConfig, PretrainConfig
+from recitative.learning.config import (
+    ArchConfig,
+    ComputeConfig,
+    ControlsConfig,
+    PretrainConfig,
+    TransferConfig,
+)
 from recitative.learning.space import SearchConfig
-from recitative.learning.transfer import TransferConfig
 from recitative.models import config_of
-from recitative.models.cpc import CPCConfig
-from recitative.models.encoder import EncoderConfig
-from recitative.models.scae import SCAEConfig
+from recitative.models.config import CPCConfig, EncoderConfig, SCAEConfig
 from recitative.reports import ReportConfig
 from recitative.switches import AUTO, PROTOCOLS, SIZES
 from recitative.tracking import RegistryConfig

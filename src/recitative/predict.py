@@ -17,7 +17,8 @@ from recitative.corpora.base import QUADRANTS
 from recitative.errors import UserError
 from recitative.features.mel import FeatureConfig, log_mel
 from recitative.files import read_json
-from recitative.learning.compute import Compute, ComputeConfig
+from recitative.learning.compute import Compute
+from recitative.learning.config import ComputeConfig
 from recitative.learning.transfer import EVALUATION_BATCH, probabilities
 from recitative.models.classifier import EmotionClassifier
 from recitative.models.storage import Description, build_classifier, build_encoder, load_weights

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 import tiny
 from recitative.errors import UserError
 from recitative.models import ARCHITECTURES, build_model, encoder_of
-from recitative.models.classifier import TASKS, ClassifierConfig, EmotionClassifier, TimePooling
-from recitative.models.cpc import CPC, CPCConfig
-from recitative.models.encoder import ConvEncoder, EncoderConfig, Standardize, TimeBatchNorm
-from recitative.models.scae import SCAE, SCAEConfig
+from recitative.models.classifier import TASKS, EmotionClassifier, TimePooling
+from recitative.models.config import ClassifierConfig, CPCConfig, EncoderConfig, SCAEConfig
+from recitative.models.cpc import CPC
+from recitative.models.encoder import ConvEncoder, Standardize, TimeBatchNorm
+from recitative.models.scae import SCAE
 from recitative.models.storage import (
     build_classifier,
     build_encoder,

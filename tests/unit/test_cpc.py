@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import tiny
-from recitative.models.cpc import CPC, CPCConfig
+from recitative.models.config import CPCConfig
+from recitative.models.cpc import CPC
 
 
 def model_with(**values: Any) -> CPC:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from recitative.learning import baselines
-from recitative.learning.controls import CONTROLS
+from recitative.learning.config import CONTROLS
 from recitative.learning.transfer import Parts
 from recitative.stages import controls
 from tiny import music

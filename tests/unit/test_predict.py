@@ -15,9 +15,7 @@ from recitative.errors import UserError
 from recitative.features.mel import FeatureConfig, log_mel
 from recitative.files import read_json, write_json
 from recitative.learning.compute import Compute
-from recitative.models.classifier import ClassifierConfig
-from recitative.models.encoder import EncoderConfig
-from recitative.models.scae import SCAEConfig
+from recitative.models.config import ClassifierConfig, EncoderConfig, SCAEConfig
 from recitative.models.storage import build_classifier, build_encoder, describe, save_weights
 from recitative.predict import DESCRIPTION, WEIGHTS, Listener
 from recitative.stages import listen

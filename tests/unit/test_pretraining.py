@@ -8,10 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tiny
-from recitative.learning.pretraining import PretrainConfig, fit_config, speech_batches
-from recitative.learning.training import FitConfig
-from recitative.models.cpc import CPCConfig
-from recitative.models.scae import SCAEConfig
+from recitative.learning.config import FitConfig, PretrainConfig
+from recitative.learning.pretraining import fit_config, speech_batches
+from recitative.models.config import CPCConfig, SCAEConfig
 
 SPAN = 3 * 2 + 5 + 2 + 5  # frames of a CPC example: 4 past by hop 2, gap 1, 2 futures
 CONFIG = PretrainConfig(epochs=2, batch_size=64, learning_rate=1e-3, arch="cpc", patience=3)

@@ -18,10 +18,12 @@ import tiny
 from recitative.errors import UserError
 from recitative.learning import checkpoint as checkpoint_module
 from recitative.learning.checkpoint import Checkpoint, adam_tensors, restore_adam
-from recitative.learning.compute import Compute, ComputeConfig
-from recitative.learning.training import Batches, Epoch, FitConfig, fit, validate
+from recitative.learning.compute import Compute
+from recitative.learning.config import ComputeConfig, FitConfig
+from recitative.learning.training import Batches, Epoch, fit, validate
 from recitative.models import encoder_of
-from recitative.models.classifier import TASKS, ClassifierConfig, EmotionClassifier
+from recitative.models.classifier import TASKS, EmotionClassifier
+from recitative.models.config import ClassifierConfig
 from recitative.models.storage import save_weights
 
 

@@ -14,26 +14,13 @@ from torch import Tensor
 import tiny
 from recitative.corpora.base import QUADRANTS
 from recitative.features.store import FeatureStore
-from recitative.learning.controls import ControlsConfig
+from recitative.learning.config import TRANSFER_MODES, ControlsConfig, TransferConfig
 from recitative.learning.music import LabelledSegments, task_targets
 from recitative.learning.training import Batches, fit
-from recitative.learning.transfer import (
-    TRANSFER_MODES,
-    Parts,
-    TransferConfig,
-    calibrate,
-    encode,
-    fit_mode,
-    predict_segments,
-)
+from recitative.learning.transfer import Parts, calibrate, encode, fit_mode, predict_segments
 from recitative.models import encoder_of
-from recitative.models.classifier import (
-    TASKS,
-    ClassifierConfig,
-    EmotionClassifier,
-    class_weights,
-    multitask_losses,
-)
+from recitative.models.classifier import TASKS, EmotionClassifier, class_weights, multitask_losses
+from recitative.models.config import ClassifierConfig
 
 SONGS = [0, 0, 1, 2, 2, 1, 3, 3, 0, 2, 0, 0, 1, 3, 2, 1]
 SIZES = ClassifierConfig(trunk=(8,), block=(8,), pooled_trunk=(8,))

@@ -16,7 +16,6 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from recitative.errors import UserError
 
@@ -216,7 +215,7 @@ def decide(predictions: pd.DataFrame, task: Task) -> tuple[Codes, Codes]:
 
 
 def score(true: ArrayLike, predicted: ArrayLike, task: Task) -> Score:
-    """Score decisions with scikit-learn; a class that never occurs counts as 0, in macro too.
+    """Score decisions as scikit-learn does; a class that never occurs counts as 0, in macro too.
 
     Args:
         true: (N,) codes into ``LABELS[task]``.
@@ -234,18 +233,17 @@ def score(true: ArrayLike, predicted: ArrayLike, task: Task) -> Score:
         raise UserError(
             f"{task}: no items to score; is the test part empty? see `recitative audit`"
         )
-    classes = np.arange(len(LABELS[task]))
-    confusion = confusion_matrix(true, predicted, labels=classes)
-
-    def figures(average: Average | None) -> tuple[Any, Any, Any, Any]:
-        result: tuple[Any, Any, Any, Any] = precision_recall_fscore_support(
-            true, predicted, labels=classes, average=average, zero_division=0
-        )
-        return result
-
-    precision, recall, f1, support = figures(None)
+    classes = len(LABELS[task])
+    confusion = np.bincount(true * classes + predicted, minlength=classes**2)
+    confusion = confusion.reshape(classes, classes)
+    hits, support, claimed = np.diag(confusion), confusion.sum(1), confusion.sum(0)
+    precision, recall, f1 = (
+        np.divide(part, whole, out=np.zeros(classes), where=whole > 0)
+        for part, whole in ((hits, claimed), (hits, support), (2 * hits, support + claimed))
+    )
     macro, weighted = (
-        Averages(*(float(value) for value in figures(name)[:3])) for name in AVERAGES
+        Averages(*(float(np.average(each, weights=weights)) for each in (precision, recall, f1)))
+        for weights in (None, support)
     )
     return Score(
         labels=LABELS[task],

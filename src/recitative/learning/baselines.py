@@ -63,7 +63,7 @@ def _svm(seed: int) -> Any:
     return make_pipeline(StandardScaler(), SVC(class_weight="balanced"))
 
 
-BASELINES: dict[str, Callable[[int], Any]] = {  # seed -> a fresh scikit-learn classifier
+_CLASSIFIERS: dict[str, Callable[[int], Any]] = {  # seed -> a fresh scikit-learn classifier
     "majority": lambda seed: DummyClassifier(strategy="most_frequent"),
     "stratified": lambda seed: DummyClassifier(strategy="stratified", random_state=seed % 2**32),
     "mfcc_svm": _svm,
@@ -100,7 +100,7 @@ def predict_baseline(
         features = functionals
     chosen: dict[str, np.ndarray] = {}
     for task, target in task_targets(segments.clip_quadrant).items():
-        model = BASELINES[name](seed)
+        model = _CLASSIFIERS[name](seed)
         if len(np.unique(target[train])) == 1:  # an SVM needs two classes; one class is its answer
             model = DummyClassifier(strategy="most_frequent")
         chosen[task] = model.fit(features[train], target[train]).predict(features[test])

@@ -1,26 +1,12 @@
 """Where and in which precision a model is trained: CPU or CUDA, float32 or bfloat16."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from recitative.config import Section
 from recitative.errors import UserError
-
-
-class ComputeConfig(Section):
-    """What of the machine is used. Nothing here may change a result beyond rounding."""
-
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["auto", "float32", "bf16"] = "auto"
-    workers: int = Field(default=0, ge=0)  # processes side by side; 0: one a core
-    threads: int = Field(default=1, ge=1)  # threads a process; the bytes depend on it
-    ahead: bool = True  # a cell of a matrix trains the others that are out of date beside it
-    memory_gb: float = Field(default=4.0, gt=0)  # cached codes above this stay on disk, GB
-    checkpoint_seconds: float = Field(default=30, ge=0)  # at most one checkpoint in this time, s
+from recitative.learning.config import ComputeConfig
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,12 @@ the three kinds are compared on the same truth.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
 from recitative.errors import UserError
+from recitative.learning.config import LabelKind
 from recitative.learning.music import LabelledSegments
-
-LabelKind = Literal["majority", "soft", "reliable"]
 
 
 @dataclass(frozen=True)

@@ -2,37 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from recitative.features.store import FeatureStore, band_statistics
-from recitative.learning.training import Batches, FitConfig
+from recitative.learning.config import ArchConfig, FitConfig, PretrainConfig
+from recitative.learning.training import Batches
 from recitative.models import build_model, encoder_of
-from recitative.models.encoder import EncoderConfig
+from recitative.models.config import EncoderConfig
 from recitative.seeding import seed_everything
-
-
-class PretrainConfig(FitConfig):
-    """Parameters of pretraining. `batch_size` counts segments, whatever the architecture."""
-
-    arch: str
-
-
-class ArchConfig(Protocol):
-    """An architecture's section: how its training examples lie in an utterance."""
-
-    @property
-    def stride(self) -> int:
-        """Segments from one example's start to the next's."""
-
-    def model_dump(self, *, mode: str = "python") -> dict[str, Any]:
-        """Its values."""
-
-    def offsets(self, frames: int, hop: int) -> list[int]:
-        """Start of each segment of an example from the example's start, in frames."""
 
 
 def speech_batches(

@@ -8,33 +8,19 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from recitative.config import Section
 from recitative.errors import UserError
 from recitative.learning.checkpoint import Checkpoint, adam_tensors, restore_adam
 from recitative.learning.compute import Compute
+from recitative.learning.config import FitConfig
 from recitative.seeding import derive_rng, derive_seed
 
 Batch = dict[str, Tensor]
-
-
-class FitConfig(Section):
-    """How a model is fitted. Adam throughout, as in the paper."""
-
-    epochs: int = Field(gt=0)
-    batch_size: int = Field(gt=0)  # examples
-    learning_rate: float = Field(gt=0)
-    decay: float = Field(default=0.0, ge=0)  # lr / (1 + decay * n), Keras's rule
-    decay_per: Literal["update", "epoch"] = "update"  # what n counts (C3: Keras counts updates)
-    patience: int = Field(default=0, ge=0)  # epochs without improvement; 0: never stop early
-    min_improvement: float = Field(default=0.0, ge=0)  # share of the best validation loss
-    keep: Literal["best", "last"] = "best"  # which epoch's weights stay loaded (C13)
 
 
 @dataclass(frozen=True)

@@ -7,80 +7,24 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from recitative.config import Section
 from recitative.learning.checkpoint import Checkpoint
 from recitative.learning.compute import Compute
-from recitative.learning.labels import LabelKind
-from recitative.learning.music import LabelledSegments, task_targets
-from recitative.learning.training import Batches, Epoch, FitConfig, fit
-from recitative.models.classifier import (
-    TASKS,
-    ClassifierConfig,
-    EmotionClassifier,
-    HeadKind,
-    class_weights,
+from recitative.learning.config import (
+    TransferConfig,
+    TransferMode,
 )
+from recitative.learning.music import LabelledSegments, task_targets
+from recitative.learning.training import Batches, Epoch, fit
+from recitative.models.classifier import TASKS, EmotionClassifier, class_weights
 from recitative.models.encoder import ConvEncoder
 from recitative.seeding import derive_rng
 
 EVALUATION_BATCH = 256  # segments; no gradient is kept, so it bounds memory only
-
-
-@dataclass(frozen=True)
-class TransferMode:
-    """How a classifier comes to be.
-
-    Attributes:
-        encoder: pretrained on speech, or random.
-        phase: `frozen` trains the heads on codes computed once; `released` trains everything.
-        after: the mode whose result, of the same repeat, this one goes on from.
-        shuffled: whether the training labels are permuted among clips.
-    """
-
-    encoder: Literal["pretrained", "random"]
-    phase: Literal["frozen", "released"]
-    after: str | None = None
-    shuffled: bool = False
-
-
-TRANSFER_MODES = {
-    "feature_extraction": TransferMode("pretrained", "frozen"),
-    "full": TransferMode("pretrained", "released", after="feature_extraction"),
-    "random_encoder": TransferMode("random", "frozen"),
-    "scratch": TransferMode("random", "released"),
-    "shuffled_labels": TransferMode("random", "frozen", shuffled=True),
-}
-
-
-class TransferConfig(Section):
-    """Parameters of transfer; the controls use the same."""
-
-    modes: tuple[str, ...] = ("feature_extraction", "full")
-    repeats: int = Field(gt=0)  # fresh models a cell (C8)
-    head: HeadKind = "flatten"
-    classifier: ClassifierConfig = ClassifierConfig()
-    class_weights: bool = True  # on all three heads (C12)
-    labels: LabelKind = "majority"  # what of the listeners' answers is learned from
-    reliable_agreement: float = Field(default=0.6, ge=0, le=1)  # share of listeners, for `reliable`
-    frozen: FitConfig
-    released: FitConfig
-    keep: Literal["best", "all"] = "best"  # which repeats' weights are written, 26 MB each
-
-    @field_validator("modes")
-    @classmethod
-    def _known(cls, modes: tuple[str, ...]) -> tuple[str, ...]:
-        known = [name for name, mode in TRANSFER_MODES.items() if mode.encoder == "pretrained"]
-        unknown = [mode for mode in modes if mode not in known]
-        if unknown or not modes:
-            raise ValueError(f"each mode is one of {', '.join(known)}")
-        return modes
 
 
 @dataclass(frozen=True)

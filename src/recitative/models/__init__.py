@@ -1,34 +1,38 @@
 """Models: the shared encoder, the two ways to pretrain it, the classifier on top.
 
-Adding an architecture: one file with its config and its module (`encoder`, `losses`), and one
-entry in `ARCHITECTURES`.
+Adding an architecture: one file with its module (`encoder`, `losses`), its section in `config.py`,
+and one entry in `ARCHITECTURES`. Importing this folder costs no torch: building a model does.
 """
 
-from typing import Any
-
-from torch import nn
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from recitative.config import Section
 from recitative.errors import UserError
-from recitative.models.cpc import CPC, CPCConfig
-from recitative.models.encoder import ConvEncoder, EncoderConfig
-from recitative.models.scae import SCAE, SCAEConfig
+from recitative.models.config import CPCConfig, EncoderConfig, SCAEConfig
 
-ARCHITECTURES: dict[str, tuple[type[nn.Module], type[Section]]] = {
-    "scae": (SCAE, SCAEConfig),
-    "cpc": (CPC, CPCConfig),
+if TYPE_CHECKING:
+    from torch import nn
+
+    from recitative.models.encoder import ConvEncoder
+
+# Name, also of the module in this folder -> the class in it and its section of params.yaml.
+ARCHITECTURES: dict[str, tuple[str, type[Section]]] = {
+    "scae": ("SCAE", SCAEConfig),
+    "cpc": ("CPC", CPCConfig),
 }
 
 
 def build_model(
     arch: str, encoder: EncoderConfig, config: Any, n_mels: int, frames: int
-) -> nn.Module:
+) -> "nn.Module":
     """A fresh model of the architecture `arch`, with torch's global generator as it stands.
 
     Raises:
         UserError: no such architecture.
     """
-    model_class: Any = _known(arch)[0]
+    name, _ = _known(arch)
+    model_class: Any = getattr(import_module(f"{__name__}.{arch}"), name)
     model: nn.Module = model_class(encoder, config, n_mels, frames)
     return model
 
@@ -42,7 +46,7 @@ def config_of(arch: str) -> type[Section]:
     return _known(arch)[1]
 
 
-def _known(arch: str) -> tuple[type[nn.Module], type[Section]]:
+def _known(arch: str) -> tuple[str, type[Section]]:
     if arch not in ARCHITECTURES:
         raise UserError(
             f"params.yaml: pretrain.arch: unknown architecture {arch!r}; "
@@ -51,8 +55,10 @@ def _known(arch: str) -> tuple[type[nn.Module], type[Section]]:
     return ARCHITECTURES[arch]
 
 
-def encoder_of(model: nn.Module) -> ConvEncoder:
+def encoder_of(model: "nn.Module") -> "ConvEncoder":
     """The part of a pretraining model that is transferred."""
+    from recitative.models.encoder import ConvEncoder
+
     encoder = model.encoder
     if not isinstance(encoder, ConvEncoder):
         raise TypeError(f"{type(model).__name__}.encoder is no ConvEncoder")

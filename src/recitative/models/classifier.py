@@ -8,30 +8,14 @@ cross-entropies. `head: pooled` replaces flatten by mean and deviation over time
     logits  quadrant (B, 4), arousal (B, 2), valence (B, 2)
 """
 
-from typing import Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from recitative.config import Section
+from recitative.models.config import ClassifierConfig, HeadKind
 from recitative.models.encoder import ConvEncoder
 
 TASKS = {"quadrant": 4, "arousal": 2, "valence": 2}  # classes: Q1..Q4; negative, positive
-
-
-HeadKind = Literal["flatten", "pooled"]
-
-
-class ClassifierConfig(Section):
-    """Parameters of the layers above the encoder."""
-
-    trunk: tuple[int, ...] = (512, 512, 512)  # FC sizes of the flatten head
-    pooled_trunk: tuple[int, ...] = (128,)  # FC sizes of the pooled head
-    block: tuple[int, ...] = (512, 512)  # FC sizes of each task's block (C7: 256 in the paper)
-    pooled_block: tuple[int, ...] = ()
-    dropout: float = Field(default=0.25, ge=0, lt=1)
 
 
 def dense(inputs: int, sizes: tuple[int, ...], dropout: float) -> tuple[list[nn.Module], int]:

@@ -14,39 +14,12 @@ Every sequence is shown twice, with its true futures and with negatives, so that
 exactly one half. What a negative is, is C4 of the protocol: see `negatives`.
 """
 
-from typing import Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from recitative.config import Section
-from recitative.models.encoder import ConvEncoder, EncoderConfig
-
-
-class CPCConfig(Section):
-    """Parameters of CPC alone."""
-
-    past: int = Field(default=4, ge=1)  # segments
-    future: int = Field(default=2, ge=1)  # segments
-    gap: int = Field(default=1, ge=0)  # 0: contiguous, half overlapping (release); see `offsets`
-    negatives: Literal["released", "derangement", "cross_utterance"] = "cross_utterance"
-    projection: int = Field(default=256, ge=1)  # size of z
-    context: int = Field(default=256, ge=1)  # size of the GRU's state
-    code: Literal["projection", "conv"] = "projection"  # what is transferred (C5)
-    stride: int = Field(default=6, ge=1)  # segments from one sequence's start to the next's
-
-    def offsets(self, frames: int, hop: int) -> list[int]:
-        """Start of each of the P+F segments from the sequence's start, in frames.
-
-        With gap 0 all follow each other by `hop`, so that the last past and the first future
-        segment share ``frames - hop`` frames (16 of 31; C4). With gap g >= 1 the first future
-        starts where the last past ends, g - 1 hops later: nothing is shared.
-        """
-        past = [i * hop for i in range(self.past)]
-        first = past[-1] + (hop if self.gap == 0 else frames + (self.gap - 1) * hop)
-        return past + [first + i * hop for i in range(self.future)]
+from recitative.models.config import CPCConfig, EncoderConfig
+from recitative.models.encoder import ConvEncoder
 
 
 class CPC(nn.Module):

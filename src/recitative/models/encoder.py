@@ -11,40 +11,13 @@ Shapes: B segments, M mel bands (128), T frames (31), C channels, D features of 
           (B, D, 1)          or, with a projection (CPC in the release), D = 256 and no time axis
 """
 
-import math
-from typing import Literal, Self
+from typing import Literal
 
 import torch
-from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from recitative.config import Section
 from recitative.errors import UserError
-
-
-class EncoderConfig(Section):
-    """Parameters of the shared encoder."""
-
-    filters: tuple[PositiveInt, ...] = Field(default=(32, 64, 128), min_length=1)
-    pools: tuple[PositiveInt, ...] = (4, 4, 2)  # max-pooling over mel after each layer, bands
-    last_pool: int = Field(default=2, ge=1)  # the fourth pooling, before the latent, bands
-    dropout: float = Field(default=0.25, ge=0, lt=1)
-    batch_norm: Literal["channel", "time"] = "channel"  # `time`: the release (C18)
-    standardize: Literal["band", "none"] = "band"  # per mel band, by the speech training part
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if len(self.filters) != len(self.pools):
-            raise ValueError(
-                f"filters {self.filters} and pools {self.pools} must be equally many: "
-                "one pooling after each double layer"
-            )
-        return self
-
-    @property
-    def pooling(self) -> int:
-        """Bands of the input to one row of the latent."""
-        return math.prod(self.pools) * self.last_pool
+from recitative.models.config import EncoderConfig
 
 
 class Standardize(nn.Module):

@@ -8,22 +8,10 @@ Gómez-Cañón et al. (ICASSP 2021), Section 3.2. The encoder's 128x2x31 latent 
     xhat   (B, 1, M, T)    decoder(latent): the encoder mirrored, the noise-free x is its target
 """
 
-from pydantic import Field
 from torch import Tensor, nn, randn_like
 
-from recitative.config import Section
-from recitative.models.encoder import ConvEncoder, EncoderConfig, convolution
-
-
-class SCAEConfig(Section):
-    """Parameters of SCAE alone."""
-
-    noise: float = Field(default=0.3, ge=0)  # deviation, in units of the standardised input
-    stride: int = Field(default=1, ge=1)  # segments from one example's start to the next's
-
-    def offsets(self, frames: int, hop: int) -> list[int]:
-        """Start of an example's only segment, in frames."""
-        return [0]
+from recitative.models.config import EncoderConfig, SCAEConfig
+from recitative.models.encoder import ConvEncoder, convolution
 
 
 class SCAE(nn.Module):

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from recitative.errors import UserError
 from recitative.files import atomic_path
 from recitative.models import build_model, config_of, encoder_of
-from recitative.models.classifier import ClassifierConfig, EmotionClassifier
-from recitative.models.encoder import ConvEncoder, EncoderConfig
+from recitative.models.classifier import EmotionClassifier
+from recitative.models.config import ClassifierConfig, EncoderConfig
+from recitative.models.encoder import ConvEncoder
 
 Description = dict[str, Any]
 

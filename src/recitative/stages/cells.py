@@ -25,17 +25,10 @@ from recitative.features.store import FeatureStore, band_statistics
 from recitative.files import atomic_path, read_json, write_json
 from recitative.learning.checkpoint import Checkpoint
 from recitative.learning.compute import Compute
+from recitative.learning.config import TRANSFER_MODES, TransferConfig
 from recitative.learning.labels import Opinion, reliable_part, training_labels
 from recitative.learning.music import LabelledSegments
-from recitative.learning.transfer import (
-    TRANSFER_MODES,
-    Parts,
-    TransferConfig,
-    calibrate,
-    encode,
-    fit_mode,
-    predict_segments,
-)
+from recitative.learning.transfer import Parts, calibrate, encode, fit_mode, predict_segments
 from recitative.models.storage import (
     Description,
     build_classifier,

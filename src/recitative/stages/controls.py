@@ -15,7 +15,7 @@ from recitative.learning.baselines import (
     predict_baseline,
 )
 from recitative.learning.compute import Compute
-from recitative.learning.transfer import TRANSFER_MODES
+from recitative.learning.config import TRANSFER_MODES
 from recitative.models.storage import describe
 from recitative.params import Params
 from recitative.seeding import derive_seed

@@ -2,17 +2,19 @@
 
 import os
 import subprocess
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recitative.files import read_json
-from recitative.learning.compute import Compute
 from recitative.params import Params, flatten
 from recitative.stages.workspace import FEATURES, SPLITS, file_digest, setting_of
 from recitative.tracking.runs import Input
 
+if TYPE_CHECKING:
+    from recitative.learning.compute import Compute
+
 
 def labels(
-    params: Params, compute: Compute, speech: str, music: str, mode: str, repeat: int | str
+    params: Params, compute: "Compute", speech: str, music: str, mode: str, repeat: int | str
 ) -> dict[str, Any]:
     """The labels of a cell: logged as params and as tags, so that every view of MLflow has them."""
     return {

@@ -3,11 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-import torch
 from joblib import Parallel, delayed
 from joblib.externals.loky import process_executor
 
-from recitative.learning.compute import ComputeConfig
+from recitative.learning.config import ComputeConfig
 from recitative.stages.workspace import workers
 
 T = TypeVar("T")
@@ -31,6 +30,8 @@ def in_parallel(
 def _alone(threads: int, work: Callable[..., T], *task: Any) -> T:
     # A worker that has trained one network holds more than when it was born: loky takes 300 MB more
     # for a leak and starts another process, seconds of imports for nothing.
+    import torch
+
     process_executor._MAX_MEMORY_LEAK_SIZE = 2**40
     torch.set_num_threads(threads)
     return work(*task)

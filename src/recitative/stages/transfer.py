@@ -9,7 +9,8 @@ import click
 from recitative.corpora.certificate import require_clean
 from recitative.files import read_json
 from recitative.learning.compute import Compute
-from recitative.learning.transfer import TRANSFER_MODES, encode
+from recitative.learning.config import TRANSFER_MODES
+from recitative.learning.transfer import encode
 from recitative.models.storage import Description, build_classifier, build_encoder
 from recitative.params import Params
 from recitative.stages import identity

@@ -11,17 +11,19 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from filelock import FileLock, Timeout
 
 from recitative.corpora.indexing import IndexedClip, read_index
 from recitative.files import read_json
-from recitative.learning.compute import ComputeConfig
-from recitative.models.storage import Description
+from recitative.learning.config import ComputeConfig
 from recitative.params import Params
 from recitative.tracking.store import project_root
+
+if TYPE_CHECKING:
+    from recitative.models.storage import Description
 
 DATA = Path("data")
 BUILD = Path("build")
@@ -134,7 +136,7 @@ def role_clips(role: str) -> list[IndexedClip]:
     return read_index(INDEX, role)
 
 
-def classifier_description(params: Params, pretrained: Description) -> Description:
+def classifier_description(params: Params, pretrained: "Description") -> "Description":
     """What rebuilds a classifier on top of the described encoder.
 
     Its dropout is that of the parameters, not one that a search found for pretraining: a cell and

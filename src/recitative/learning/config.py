@@ -1,0 +1,137 @@
+"""The sections of params.yaml on learning. Light: to read the parameters nothing here needs torch.
+
+What is transferred to music, and how, is an entry in `TRANSFER_MODES`: the modes of the paper
+(Gómez-Cañón et al., ICASSP 2021, Section 3.3) and the controls beside them.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from pydantic import Field, field_validator
+
+from recitative.config import Section
+from recitative.models.config import ClassifierConfig, HeadKind
+
+LabelKind = Literal["majority", "soft", "reliable"]
+
+
+class ComputeConfig(Section):
+    """What of the machine is used. Nothing here may change a result beyond rounding."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    workers: int = Field(default=0, ge=0)  # processes side by side; 0: one a core
+    threads: int = Field(default=1, ge=1)  # threads a process; the bytes depend on it
+    ahead: bool = True  # a cell of a matrix trains the others that are out of date beside it
+    memory_gb: float = Field(default=4.0, gt=0)  # cached codes above this stay on disk, GB
+    checkpoint_seconds: float = Field(default=30, ge=0)  # at most one checkpoint in this time, s
+
+
+class FitConfig(Section):
+    """How a model is fitted. Adam throughout, as in the paper."""
+
+    epochs: int = Field(gt=0)
+    batch_size: int = Field(gt=0)  # examples
+    learning_rate: float = Field(gt=0)
+    decay: float = Field(default=0.0, ge=0)  # lr / (1 + decay * n), Keras's rule
+    decay_per: Literal["update", "epoch"] = "update"  # what n counts (C3: Keras counts updates)
+    patience: int = Field(default=0, ge=0)  # epochs without improvement; 0: never stop early
+    min_improvement: float = Field(default=0.0, ge=0)  # share of the best validation loss
+    keep: Literal["best", "last"] = "best"  # which epoch's weights stay loaded (C13)
+
+
+class PretrainConfig(FitConfig):
+    """Parameters of pretraining. `batch_size` counts segments, whatever the architecture."""
+
+    arch: str
+
+
+class ArchConfig(Protocol):
+    """An architecture's section: how its training examples lie in an utterance."""
+
+    @property
+    def stride(self) -> int:
+        """Segments from one example's start to the next's."""
+
+    def model_dump(self, *, mode: str = "python") -> dict[str, Any]:
+        """Its values."""
+
+    def offsets(self, frames: int, hop: int) -> list[int]:
+        """Start of each segment of an example from the example's start, in frames."""
+
+
+@dataclass(frozen=True)
+class TransferMode:
+    """How a classifier comes to be.
+
+    Attributes:
+        encoder: pretrained on speech, or random.
+        phase: `frozen` trains the heads on codes computed once; `released` trains everything.
+        after: the mode whose result, of the same repeat, this one goes on from.
+        shuffled: whether the training labels are permuted among clips.
+    """
+
+    encoder: Literal["pretrained", "random"]
+    phase: Literal["frozen", "released"]
+    after: str | None = None
+    shuffled: bool = False
+
+
+TRANSFER_MODES = {
+    "feature_extraction": TransferMode("pretrained", "frozen"),
+    "full": TransferMode("pretrained", "released", after="feature_extraction"),
+    "random_encoder": TransferMode("random", "frozen"),
+    "scratch": TransferMode("random", "released"),
+    "shuffled_labels": TransferMode("random", "frozen", shuffled=True),
+}
+
+
+class TransferConfig(Section):
+    """Parameters of transfer; the controls use the same."""
+
+    modes: tuple[str, ...] = ("feature_extraction", "full")
+    repeats: int = Field(gt=0)  # fresh models a cell (C8)
+    head: HeadKind = "flatten"
+    classifier: ClassifierConfig = ClassifierConfig()
+    class_weights: bool = True  # on all three heads (C12)
+    labels: LabelKind = "majority"  # what of the listeners' answers is learned from
+    reliable_agreement: float = Field(default=0.6, ge=0, le=1)  # share of listeners, for `reliable`
+    frozen: FitConfig
+    released: FitConfig
+    keep: Literal["best", "all"] = "best"  # which repeats' weights are written, 26 MB each
+
+    @field_validator("modes")
+    @classmethod
+    def _known(cls, modes: tuple[str, ...]) -> tuple[str, ...]:
+        known = [name for name, mode in TRANSFER_MODES.items() if mode.encoder == "pretrained"]
+        unknown = [mode for mode in modes if mode not in known]
+        if unknown or not modes:
+            raise ValueError(f"each mode is one of {', '.join(known)}")
+        return modes
+
+
+NETWORKS = tuple(name for name, mode in TRANSFER_MODES.items() if mode.encoder == "random")
+BASELINES = ("majority", "stratified", "mfcc_svm", "opensmile_svm")  # no network
+CONTROLS = (*BASELINES, *NETWORKS)
+
+
+class ControlsConfig(Section):
+    """Which controls are run, and what a network from scratch needs more than a fine-tuned one."""
+
+    names: tuple[str, ...] = CONTROLS
+    scratch_epochs: int = Field(gt=0)
+    scratch_learning_rate: float = Field(default=1e-3, gt=0)
+
+    @field_validator("names")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [name for name in names if name not in CONTROLS]:
+            raise ValueError(f"{unknown[0]!r} is no control; known: {', '.join(CONTROLS)}")
+        return names
+
+    def transfer(self, config: TransferConfig) -> TransferConfig:
+        """`config` with the released phase as the control `scratch` needs it."""
+        released = config.released.model_copy(
+            update={"epochs": self.scratch_epochs, "learning_rate": self.scratch_learning_rate}
+        )
+        return config.model_copy(update={"released": released})
