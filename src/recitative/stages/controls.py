@@ -1,6 +1,8 @@
 """`recitative controls LANGUAGE`: what scores mean without pretraining -> build/controls/<language>/."""
 
-from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
 
 import click
 import numpy as np
@@ -8,15 +10,14 @@ import pandas as pd
 
 from recitative.audio import load_audio
 from recitative.corpora.certificate import require_clean
-from recitative.files import write_json
 from recitative.learning.baselines import (
     opensmile_functionals,
     opensmile_installed,
     predict_baseline,
 )
 from recitative.learning.compute import Compute
-from recitative.learning.config import TRANSFER_MODES
-from recitative.models.storage import describe
+from recitative.learning.config import TRANSFER_MODES, TransferConfig
+from recitative.models.storage import Description, describe
 from recitative.params import Params
 from recitative.seeding import derive_seed
 from recitative.stages import identity
@@ -28,86 +29,170 @@ from recitative.stages.cells import (
     run_repeats,
     scores,
 )
-from recitative.stages.outputs import Baseline, write_cells
+from recitative.stages.outputs import Baseline, publish, summary_lines, write_cells
+from recitative.stages.parallel import in_parallel
 from recitative.stages.workspace import (
     CONTROLS,
     DATA,
     FEATURES,
     INDEX,
+    RESULT,
     SPLITS,
     classifier_description,
     content_key,
     role_clips,
+    up_to_date,
     working,
+    working_ahead,
 )
 from recitative.tracking.runs import Run, parent_run_id, reap
 from recitative.tracking.runs import run as open_run
 
 
-def run(params: Params, music: str) -> None:
-    """Run every control on one music set, with the repeats of transfer where chance plays a part."""
-    require_clean(SPLITS, INDEX, allow_leaks=params.split.leak == "released")
-    reap()
-    role, compute = f"music-{music}", Compute.decide(params.compute)
-    features = params.features
-    pretrained = describe(
-        params.pretrain.arch, params.encoder, params.arch, features.n_mels, features.segment_frames
-    )
-    description = classifier_description(params, pretrained)
-    transfer = params.controls.transfer(params.transfer)
-    key = content_key(
-        description,
-        transfer.model_dump(mode="json"),
-        FEATURES / role / "features.json",
-        SPLITS / f"{role}.csv",
-        INDEX / f"{role}.csv",
-        [
-            params.seed,
-            str(compute),
-            params.split.model_dump(mode="json"),
-            features.segment_hop,
-        ],
-    )
-    missing = _missing(params.controls.names)
-    names = [name for name in params.controls.names if name not in missing]
-    networks = [name for name in names if name in TRANSFER_MODES]
-    cell = identity.labels(params, compute, "none", music, "parent", "all")
-    with (
-        working(f"controls-{music}", key) as work,
-        open_run(
-            f"controls none2{music} {params.pretrain.arch}",
-            cell,
-            cell | identity.provenance("controls", role),
-            parent=parent_run_id(),
-            resume=work / "run_id",
-            measure=False,
-        ) as parent,
-    ):
-        # One process a mode and repeat: a network from scratch takes longer than all others.
-        repeats = [
-            Repeat(params, transfer, description, "none", music, (mode,), repeat, None, None, work,
-                   parent.id)
-            for mode in sorted(networks, key=lambda mode: mode != "scratch")
-            for repeat in range(transfer.repeats)
-        ]  # fmt: skip
-        finished = [one for modes in run_repeats(repeats) for one in modes]
-        baselines = [
-            _baseline(params, compute, music, name, repeat, parent)
-            for name in names
-            if name not in TRANSFER_MODES
-            for repeat in range(transfer.repeats if name == "stratified" else 1)
-        ]
-        summary = write_cells(
-            CONTROLS / music, params, description, music, finished, parent, baselines, key=key
+@dataclass(frozen=True, eq=False)
+class Set:
+    """The controls of one music set: what they are made of, and the key of all they depend on."""
+
+    params: Params
+    music: str
+    transfer: TransferConfig
+    description: Description
+    missing: dict[str, str]
+    key: str
+
+    @staticmethod
+    def of(params: Params, music: str) -> "Set":
+        """The controls of one language's music."""
+        role, features = f"music-{music}", params.features
+        pretrained = describe(
+            params.pretrain.arch,
+            params.encoder,
+            params.arch,
+            features.n_mels,
+            features.segment_frames,
         )
-        write_json(CONTROLS / music / "missing.json", missing)
-    for line in [*summary, *(f"{name}: left out: {why}" for name, why in missing.items())]:
+        description = classifier_description(params, pretrained)
+        transfer, missing = params.controls.transfer(params.transfer), _missing(params)
+        key = content_key(
+            description,
+            transfer.model_dump(mode="json"),
+            FEATURES / role / "features.json",
+            SPLITS / f"{role}.csv",
+            INDEX / f"{role}.csv",
+            [
+                params.seed,
+                str(Compute.decide(params.compute)),
+                params.split.model_dump(mode="json"),
+                features.segment_hop,
+                list(params.controls.names),
+                sorted(missing),
+            ],
+        )
+        return Set(params, music, transfer, description, missing, key)
+
+    @property
+    def out(self) -> Path:
+        """Where the stage writes."""
+        return CONTROLS / self.music
+
+    @property
+    def stage(self) -> str:
+        """How its work folder is called."""
+        return f"controls-{self.music}"
+
+    @property
+    def names(self) -> list[str]:
+        """What can be run here."""
+        return [name for name in self.params.controls.names if name not in self.missing]
+
+
+def run(params: Params, music: str) -> None:
+    """Run every control on one music set, with the repeats of transfer where chance plays a part.
+
+    The other set's are run in the same processes (`compute.ahead`).
+    """
+    require_clean(SPLITS, INDEX, allow_leaks=params.split.leak == "released")
+    mine = Set.of(params, music)
+    with working(mine.stage, mine.key) as work:
+        if not (work / RESULT).exists():
+            with ExitStack() as stack:
+                _run({mine: work} | _ahead(mine, stack))
+        publish(work / RESULT, mine.out)
+    left_out = (f"{name}: left out: {why}" for name, why in mine.missing.items())
+    for line in [*summary_lines(mine.out), *left_out]:
         click.echo(f"none2{music} {line}")
 
 
-def _missing(names: Sequence[str]) -> dict[str, str]:
+def _ahead(mine: Set, stack: ExitStack) -> dict[Set, Path]:
+    """The other music set, where it is out of date."""
+    found: dict[Set, Path] = {}
+    for music in ("eng", "man") if mine.params.compute.ahead else ():
+        if music != mine.music and not up_to_date(
+            (other := Set.of(mine.params, music)).out, other.key
+        ):
+            work = stack.enter_context(working_ahead(other.stage, other.key))
+            if work and not (work / RESULT).exists():
+                found[other] = work
+    return found
+
+
+def _run(sets: dict[Set, Path]) -> None:
+    """Run the controls of these sets side by side, each into its work folder."""
+    reap()
+    compute = next(iter(sets)).params.compute
+    with ExitStack() as stack:
+        parents = {one: stack.enter_context(_parent(one, at)) for one, at in sets.items()}
+        # One process a mode and repeat, the longest first: a network from scratch.
+        networks = [
+            (one, Repeat(one.params, one.transfer, one.description, "none", one.music, (mode,),
+                         repeat, None, None, at, parents[one].id))
+            for mode in sorted(TRANSFER_MODES, key=lambda mode: mode != "scratch")
+            for one, at in sets.items()
+            if mode in one.names
+            for repeat in range(one.transfer.repeats)
+        ]  # fmt: skip
+        finished = run_repeats([repeat for _, repeat in networks])
+        others = [
+            (one, name, repeat)
+            for one in sets
+            for name in one.names
+            if name not in TRANSFER_MODES
+            for repeat in range(one.transfer.repeats if name == "stratified" else 1)
+        ]
+        tasks = [(one.params, one.music, name, n, parents[one].id) for one, name, n in others]
+        baselines = in_parallel(_baseline, tasks, compute)
+        for one, at in sets.items():
+            write_cells(
+                at / RESULT,
+                one.params,
+                one.description,
+                one.music,
+                [mode for (of, _), modes in zip(networks, finished, strict=True) if of is one
+                 for mode in modes],
+                parents[one],
+                [found for (of, *_), found in zip(others, baselines, strict=True) if of is one],
+                key=one.key,
+                missing=one.missing,
+            )  # fmt: skip
+
+
+def _parent(one: Set, work: Path) -> AbstractContextManager[Run]:
+    """The run that groups a set's."""
+    compute = Compute.decide(one.params.compute)
+    cell = identity.labels(one.params, compute, "none", one.music, "parent", "all")
+    return open_run(
+        f"controls none2{one.music} {one.params.pretrain.arch}",
+        cell,
+        cell | identity.provenance("controls", f"music-{one.music}"),
+        parent=parent_run_id(),
+        resume=work / "run_id",
+        measure=False,
+    )
+
+
+def _missing(params: Params) -> dict[str, str]:
     """The controls that cannot be run here, and why; the report says so in their place."""
-    if "opensmile_svm" in names and not opensmile_installed():
+    if "opensmile_svm" in params.controls.names and not opensmile_installed():
         why = (
             "opensmile is not installed: `pip install opensmile`, then `dvc repro --force controls`"
         )
@@ -115,9 +200,8 @@ def _missing(names: Sequence[str]) -> dict[str, str]:
     return {}
 
 
-def _baseline(
-    params: Params, compute: Compute, music: str, name: str, repeat: int, parent: Run
-) -> Baseline:
+def _baseline(params: Params, music: str, name: str, repeat: int, parent: str) -> Baseline:
+    compute = Compute.decide(params.compute)
     segments, folds = load_music(params, music)
     cell = identity.labels(params, compute, "none", music, name, repeat)
     role = f"music-{music}"
@@ -132,7 +216,7 @@ def _baseline(
         identity.run_params(params, cell, "features", "balance", "split"),
         cell | identity.provenance("controls", role),
         [identity.inputs(role, "evaluation")],
-        parent.id,
+        parent,
     ) as tracked:
         tables = []
         for fold, parts in enumerate(folds):

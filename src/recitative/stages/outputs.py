@@ -1,7 +1,7 @@
 """What transfer and controls write: predictions.csv, metrics.json, run.json, the kept weights."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from recitative.corpora.base import QUADRANTS
-from recitative.files import atomic_folder, atomic_path, write_json
+from recitative.files import atomic_folder, atomic_path, read_json, write_json
 from recitative.models.storage import Description
 from recitative.params import Params
 from recitative.stages.cells import Finished, scores
@@ -37,8 +37,9 @@ def write_cells(
     baselines: Sequence[Baseline] = (),
     *,
     key: str,
-) -> list[str]:
-    """Write the folder `out` whole; return a line a mode for the screen.
+    missing: Mapping[str, str] | None = None,
+) -> None:
+    """Write the folder `out` whole; `missing` says which controls are left out, and why.
 
     `key` names all that the result depends on: whoever works ahead knows by it what is up to date.
     """
@@ -60,10 +61,22 @@ def write_cells(
             _write_weights(folder, params, description, music, of_mode)
         write_json(folder / "metrics.json", metrics)
         write_json(folder / "run.json", runs)
+        if missing is not None:
+            write_json(folder / "missing.json", missing)
+
+
+def publish(result: Path, out: Path) -> None:
+    """What was made in a work folder as the stage's output; the work folder may still be needed."""
+    with atomic_folder(out) as folder:
+        shutil.copytree(result, folder, dirs_exist_ok=True)
+
+
+def summary_lines(out: Path) -> list[str]:
+    """A line a mode for the screen."""
     return [
         f"{mode}: quadrant macro F, songs: "
         + ", ".join(f"{entry['test']['quadrant_f1']:.3f}" for entry in repeats.values())
-        for mode, repeats in metrics.items()
+        for mode, repeats in read_json(out / "metrics.json").items()
     ]
 
 

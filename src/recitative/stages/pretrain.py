@@ -1,9 +1,9 @@
 """`recitative pretrain LANGUAGE`: self-supervised training on speech -> build/pretrain/<language>/."""
 
 import os
-import shutil
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import click
@@ -22,6 +22,7 @@ from recitative.params import Params
 from recitative.reports.figures import history_figure
 from recitative.seeding import derive_seed
 from recitative.stages import identity
+from recitative.stages.outputs import publish
 from recitative.stages.parallel import in_parallel
 from recitative.stages.searched import with_best
 from recitative.stages.speech import read_speech
@@ -29,6 +30,7 @@ from recitative.stages.workspace import (
     INDEX,
     LANGUAGES,
     PRETRAIN,
+    RESULT,
     SPLITS,
     content_key,
     up_to_date,
@@ -37,8 +39,6 @@ from recitative.stages.workspace import (
 )
 from recitative.tracking.runs import parent_run_id, reap
 from recitative.tracking.runs import run as open_run
-
-RESULT = "result"  # below the work folder: what the stage will write
 
 
 @dataclass(frozen=True)
@@ -103,24 +103,25 @@ def run(params: Params, language: str) -> None:
     their work done (`compute.ahead`).
     """
     require_clean(SPLITS, INDEX, allow_leaks=params.split.leak == "released")
-    reap()
     params, found = with_best(params)
-    parent = parent_run_id()
-    mine = Training(params, language, found, parent)
-    with working(mine.name, mine.key) as work, ExitStack() as stack:
-        tasks = [(mine, work)]
-        if params.compute.ahead and not (work / RESULT).exists():
-            for other in LANGUAGES:
-                if other == language or up_to_date(
-                    PRETRAIN / other, (ahead := Training(params, other, found, parent)).key
-                ):
-                    continue
-                at = stack.enter_context(working_ahead(ahead.name, ahead.key))
-                if at and not (at / RESULT).exists():
-                    tasks.append((ahead, at))
-        in_parallel(train, tasks, params.compute)
-        with atomic_folder(PRETRAIN / language) as folder:
-            shutil.copytree(work / RESULT, folder, dirs_exist_ok=True)
+    mine = Training(params, language, found, parent_run_id())
+    with working(mine.name, mine.key) as work:
+        if not (work / RESULT).exists():
+            reap()
+            with ExitStack() as stack:
+                in_parallel(train, [(mine, work), *_ahead(mine, stack)], params.compute)
+        publish(work / RESULT, PRETRAIN / language)
+
+
+def _ahead(mine: Training, stack: ExitStack) -> Iterator[tuple[Training, Path]]:
+    """The other languages that are out of date."""
+    for language in LANGUAGES if mine.params.compute.ahead else ():
+        other = replace(mine, language=language)
+        if language == mine.language or up_to_date(PRETRAIN / language, other.key):
+            continue
+        work = stack.enter_context(working_ahead(other.name, other.key))
+        if work and not (work / RESULT).exists():
+            yield other, work
 
 
 def train(training: Training, work: Path) -> None:

@@ -15,13 +15,14 @@ from recitative.models.storage import Description, build_classifier, build_encod
 from recitative.params import Params
 from recitative.stages import identity
 from recitative.stages.cells import Repeat, load_encoder, load_music, run_repeats
-from recitative.stages.outputs import write_cells
+from recitative.stages.outputs import publish, summary_lines, write_cells
 from recitative.stages.parallel import in_parallel
 from recitative.stages.workspace import (
     FEATURES,
     INDEX,
     PAIRINGS,
     PRETRAIN,
+    RESULT,
     SPLITS,
     TRANSFER,
     classifier_description,
@@ -88,31 +89,39 @@ def run(params: Params, pairing: str) -> None:
     trained in the same processes, and their stages find their work done (`compute.ahead`).
     """
     require_clean(SPLITS, INDEX, allow_leaks=params.split.leak == "released")
-    reap()
     cell = Cell.of(params, pairing)
-    with working(cell.stage, cell.key) as work, ExitStack() as stack:
-        cells = {cell: work} | _ahead(params, cell, stack)
+    with working(cell.stage, cell.key) as work:
+        if not (work / RESULT).exists():
+            with ExitStack() as stack:
+                _train(params, {cell: work} | _ahead(params, cell, stack))
+        publish(work / RESULT, cell.out)
+    for line in summary_lines(cell.out):
+        click.echo(f"{pairing} {line}")
+
+
+def _train(params: Params, cells: dict[Cell, Path]) -> None:
+    """Train these cells side by side, each into its work folder."""
+    reap()
+    with ExitStack() as stack:
         parents = {one: stack.enter_context(_parent(params, one, at)) for one, at in cells.items()}
         in_parallel(
             _encode,
             [(params, one, at) for one, at in cells.items() if not (at / CODES).exists()],
             params.compute,
         )
-        repeats = [
-            _repeat(params, one, at, parents[one], repeat)
+        repeats = {
+            one: [
+                _repeat(params, one, at, parents[one], repeat)
+                for repeat in range(params.transfer.repeats)
+            ]
             for one, at in cells.items()
-            for repeat in range(params.transfer.repeats)
-        ]
-        finished = run_repeats(repeats)
-        mine = [done for one in finished[: params.transfer.repeats] for done in one]
-        summary = write_cells(
-            cell.out, params, cell.description, cell.music, mine, parents[cell], key=cell.key
-        )
-    for one, at in cells.items():
-        if one is not cell:  # its own stage goes on in the same run
-            (at / "run_id").write_text(parents[one].id)
-    for line in summary:
-        click.echo(f"{pairing} {line}")
+        }
+        finished = iter(run_repeats([each for some in repeats.values() for each in some]))
+        for one, at in cells.items():
+            mine = [done for _ in repeats[one] for done in next(finished)]
+            write_cells(
+                at / RESULT, params, one.description, one.music, mine, parents[one], key=one.key
+            )
 
 
 def _ahead(params: Params, cell: Cell, stack: ExitStack) -> dict[Cell, Path]:
@@ -127,7 +136,7 @@ def _ahead(params: Params, cell: Cell, stack: ExitStack) -> dict[Cell, Path]:
         if up_to_date(other.out, other.key):
             continue
         work = stack.enter_context(working_ahead(other.stage, other.key))
-        if work:
+        if work and not (work / RESULT).exists():
             found[other] = work
     return found
 

@@ -41,6 +41,8 @@ REGISTRY = BUILD / "registry"
 CLAIMS = BUILD / "claims"
 REPORT = BUILD / "report"
 
+RESULT = "result"  # below a work folder: what its stage will write
+
 LANGUAGES = {"eng": "English", "man": "Mandarin", "mix": "mixed"}
 PAIRINGS = ("eng2eng", "man2eng", "mix2eng", "eng2man", "man2man", "mix2man")
 

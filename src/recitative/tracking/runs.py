@@ -195,7 +195,9 @@ def parent_run_id() -> str | None:
 
     A stage that inherited it would join that one run, and the next stage's params would clash.
     """
-    return os.environ.pop("MLFLOW_RUN_ID", None) or os.environ.get("RECITATIVE_PARENT_RUN")
+    if given := os.environ.pop("MLFLOW_RUN_ID", None):
+        os.environ["RECITATIVE_PARENT_RUN"] = given  # for whoever asks next, and for its processes
+    return os.environ.get("RECITATIVE_PARENT_RUN")
 
 
 def reap() -> list[str]:
