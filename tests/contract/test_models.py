@@ -16,6 +16,7 @@ from recitative.models import ARCHITECTURES, build_model, encoder_of
 from recitative.models.classifier import TASKS, EmotionClassifier, TimePooling
 from recitative.models.config import ClassifierConfig, CPCConfig, EncoderConfig, SCAEConfig
 from recitative.models.cpc import CPC
+from recitative.models.dropout import Dropout
 from recitative.models.encoder import ConvEncoder, Standardize, TimeBatchNorm
 from recitative.models.scae import SCAE
 from recitative.models.storage import (
@@ -76,7 +77,7 @@ def test_cpc_transfers_its_projection_or_scaes_capacity(code: Any, shape: tuple[
 
 def test_the_order_of_a_double_layer_is_convolution_relu_norm() -> None:
     kinds = [type(layer) for layer in SCAE(EncoderConfig(), SCAEConfig(), 128, 31).encoder.conv]
-    double = [nn.Conv2d, nn.ReLU, nn.BatchNorm2d] * 2 + [nn.MaxPool2d, nn.Dropout]
+    double = [nn.Conv2d, nn.ReLU, nn.BatchNorm2d] * 2 + [nn.MaxPool2d, Dropout]
     assert kinds == double * 3
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn.metrics import f1_score
 
+from recitative.evaluation import agreement
 from recitative.evaluation.agreement import (
     LEVELS,
     RESAMPLED,
@@ -35,6 +36,7 @@ from recitative.evaluation.consensus import (
     task_classes,
 )
 from recitative.evaluation.ratings import Ratings
+from recitative.evaluation.tally import MOST, tally
 
 
 def oracle(table, level, domain=None):
@@ -43,6 +45,45 @@ def oracle(table, level, domain=None):
     if len(np.unique(paired[~np.isnan(paired)])) < 2:
         return None
     return krippendorff.alpha(table, level_of_measurement=level, value_domain=domain)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("values", [2, 5, 101])
+def test_a_large_table_is_counted_by_compiled_code_to_the_same_alpha(level, values, monkeypatch):
+    table = draw_table(np.random.default_rng(values), 300, 40, values)
+    small = krippendorff_alpha(table, level)
+    monkeypatch.setattr(agreement, "_LARGE", 1)
+    assert krippendorff_alpha(table, level) == pytest.approx(small, abs=1e-13)
+    assert small == pytest.approx(oracle(table, level), abs=1e-12)
+
+
+def test_a_tally_is_what_comparing_with_each_value_gives():
+    rng = np.random.default_rng(0)
+    for rows, columns, low, high in (
+        (1, 1, 0, 1),
+        (15, 3, -3, 4),
+        (256, 70, 5, 6),
+        (700, 9, 0, 127),
+    ):
+        table = rng.integers(low, high + 1, (rows, columns)).astype(float)
+        table[rng.random(table.shape) < 0.5] = np.nan
+        table[0, 0] = high
+        values, counts = tally(table)
+        assert values.tolist() == np.unique(table[~np.isnan(table)]).tolist()
+        for value, count in zip(values, counts, strict=True):
+            assert count.tolist() == (table == value).sum(0).tolist()
+
+
+@pytest.mark.parametrize(
+    "strange", [[0.5, 1.0], [0.0, MOST], [np.inf, 1.0], [np.nan, np.nan], [-np.inf, 2.0]]
+)
+def test_what_cannot_be_tallied_is_left_to_the_other_way(strange, monkeypatch):
+    table = np.array([strange, [1.0, 1.0]] if np.isfinite(strange[0]) else [strange, strange])
+    assert tally(table) is None
+    if np.isfinite(table).all():
+        small = krippendorff_alpha(table, "interval")
+        monkeypatch.setattr(agreement, "_LARGE", 1)
+        assert krippendorff_alpha(table, "interval") == small
 
 
 def melt(table):

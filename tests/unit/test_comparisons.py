@@ -11,9 +11,11 @@ from sklearn.metrics import f1_score
 from recitative.errors import UserError
 from recitative.evaluation import EvaluateConfig
 from recitative.evaluation.comparisons import (
+    LABEL_COLUMNS,
     TEST_COLUMNS,
     CellKey,
     compare,
+    compare_labels,
     family,
     split_cells,
 )
@@ -191,3 +193,39 @@ def test_macro_and_weighted_are_not_swapped_in_the_summary() -> None:
         f1_score(truth, told, labels=QUADRANTS, average="macro", zero_division=0)
     )
     assert f1["weighted"] > f1["macro"] + 0.3
+
+
+# --- kinds of labels ------------------------------------------------------------------------------
+
+
+def test_kinds_of_labels_are_compared_cell_by_cell_on_the_same_songs() -> None:
+    good, bad = CellKey("full", "eng2eng"), CellKey("full", "man2eng")
+    kinds = {
+        "majority": {good: cell("full", 0.3, seed=1), bad: cell("full", 0.5, seed=2)},
+        "soft": {good: cell("full", 0.95, seed=3), bad: cell("full", 0.5, seed=2)},
+        "reliable": {good: cell("full", 0.3, seed=1)},
+    }
+    rows = compare_labels(kinds, CONFIG, seed=0)
+    assert [set(row) for row in rows] == [set(LABEL_COLUMNS)] * 4
+    found = {(row["a_labels"], row["b_labels"], row["pairing"]): row for row in rows}
+    assert set(found) == {
+        ("majority", "soft", "eng2eng"),
+        ("majority", "soft", "man2eng"),
+        ("majority", "reliable", "eng2eng"),
+        ("soft", "reliable", "eng2eng"),
+    }
+    planted = found["majority", "soft", "eng2eng"]
+    assert planted["high"] < 0
+    assert planted["p_holm"] < 0.05
+    for same in (("majority", "soft", "man2eng"), ("majority", "reliable", "eng2eng")):
+        assert found[same]["difference"] == 0
+        assert found[same]["p_holm"] > 0.5
+    assert all(row["p_holm"] >= max(row["p_songs"], row["p_repeats"]) for row in rows)
+    assert compare_labels({"majority": kinds["majority"]}, CONFIG, seed=0) == []
+
+
+def test_kinds_of_labels_tested_on_other_songs_are_refused() -> None:
+    key = CellKey("full", "eng2eng")
+    kinds = {"majority": {key: cell("full", 0.5)}, "soft": {key: cell("full", 0.5, songs=36)}}
+    with pytest.raises(UserError, match="songs"):
+        compare_labels(kinds, CONFIG, seed=0)

@@ -39,7 +39,7 @@ PARAMS = {
     "seed": 3,
     "experiment": "demo",
     "pretrain": {"arch": "scae"},
-    "transfer": {"repeats": REPEATS, "head": "flatten"},
+    "transfer": {"repeats": REPEATS, "head": "flatten", "labels": "majority"},
 }
 PROVENANCE = {"git_sha": "abc", "git_dirty": "false", "dvc_experiment": "workspace"}
 
@@ -410,6 +410,19 @@ def test_numbers_of_the_files_are_on_the_page(evidence: Evidence) -> None:
     assert "&lt;b&gt;x&lt;/b&gt;.mp3" in text
     assert "0.09" in text  # hours of speech
     assert text.count("this run</span>") == 1
+
+
+def test_kinds_of_labels_stand_beside_each_other(evidence: Evidence) -> None:
+    assert "Only <code>majority</code> labels were learned from" in render(evidence)
+    row = {
+        "music_language": "eng", "mode": "full", "pairing": "man2eng", "a_labels": "majority",
+        "b_labels": "soft", "songs": 17, "difference": -12.0, "low": -20.0, "high": -4.0,
+        "p_songs": 0.01, "p_repeats": 0.02, "p_holm": 0.04,
+    }  # fmt: skip
+    text = render(Evidence(**{**vars(evidence), "labels": [row]}))
+    Page(text)
+    assert 'majority − soft</td><td class="num">−12' in text
+    assert "learned from so far" not in text
 
 
 def test_leaks_are_said_before_any_answer(evidence: Evidence) -> None:

@@ -37,10 +37,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 _CHUNK = 50  # draws on one random stream: fixed, so that no number of workers changes a result
-_ROWS = 16  # raters at a time: a block of them stays in the processor's cache
-_SAMPLE = 10_000  # ratings
-_FEW_VALUES = 128
-_COMPARED = 16  # values up to which one comparison a value is the faster way to count
+_LARGE = 1_000_000  # cells of a table from which compiled code pays
 _BLOCK = 4_000_000  # numbers held at once in a block, about 32 MB
 
 
@@ -66,11 +63,15 @@ def krippendorff_alpha(
     table = np.asarray(ratings, dtype=np.float64)
     if table.ndim != 2:
         raise ValueError(f"ratings must be raters by units, not {table.ndim}-dimensional")
-    counted = _count_values(table)
-    if counted is not None:
-        values, counts = counted
-        unit, code = np.nonzero(counts)
-        return _alpha(_cells(unit, code, counts[unit, code], values, level, value_domain), level)
+    if table.size >= _LARGE:
+        from recitative.evaluation.tally import tally  # 1 s to import, and to compile once
+
+        counted = tally(table)
+        if counted is not None:
+            values, counts = counted[0], counted[1].T
+            unit, code = np.nonzero(counts)
+            cells = _cells(unit, code, counts[unit, code], values, level, value_domain)
+            return _alpha(cells, level)
     by_unit = np.ascontiguousarray(table.T)  # so that a unit's ratings are counted side by side
     given = ~np.isnan(by_unit)
     unit = np.repeat(np.arange(len(by_unit)), np.count_nonzero(given, axis=1))
@@ -308,69 +309,6 @@ def _long(rater: npt.ArrayLike, unit: npt.ArrayLike, value: npt.ArrayLike) -> _L
     if np.any(pair[1:] == pair[:-1]):
         raise ValueError("a rater rated a unit twice: keep one rating of each rater and unit")
     return _Long(rater_code, unit_code, values[present])
-
-
-def _count_values(table: Floats) -> tuple[Floats, Ints] | None:
-    """Count each value in each unit of a table, where the values are few.
-
-    Returns:
-        (V,) values, rising, and (U, V) counts; None where more than `_FEW_VALUES` are found.
-    """
-    values = _values(table[:_ROWS].ravel()[:_SAMPLE])  # as a rule these are all
-    if not len(values):
-        values = _values(table)
-    while 0 < len(values) <= _FEW_VALUES:
-        counts, others = _tally(table, values)
-        if others is None:
-            used = np.flatnonzero(counts.any(axis=1))
-            return values[used], counts[used].T
-        values = _values(np.concatenate([values, _values(others)]))
-    return None
-
-
-def _values(ratings: Floats) -> Floats:
-    """The different ones, rising; of whole numbers also those between, so that they are a range."""
-    found: Floats = np.unique(ratings)
-    found = found[~np.isnan(found)]
-    if len(found) and np.all(found == np.rint(found)) and found[-1] - found[0] < _FEW_VALUES:
-        return np.arange(found[0], found[-1] + 1)
-    return found
-
-
-def _tally(table: Floats, values: Floats) -> tuple[Ints, Floats | None]:
-    """(V, U) how often each value stands in each column; or ratings that are none of the values.
-
-    Blocks of raters that fit the processor's cache become a byte a rating, and the bytes are
-    compared with each value (few) or counted in place (many): memory is read once, in order, where
-    sorting or scattering the ratings would read it many times.
-    """
-    units, size = table.shape[1], len(values) + 1
-    counts = np.zeros((len(values), units), dtype=np.int64)
-    whole = len(values) > 1 and values[1] - values[0] == 1 and values[-1] - values[0] == size - 2
-    base = values[0] - 1 if whole else 0.0
-    place = np.arange(units) * size
-    for at in range(0, len(table), 255):  # so many fit a byte
-        tally = np.zeros(counts.shape, dtype=np.uint8)
-        for first in range(at, min(at + 255, len(table)), _ROWS):
-            rows = table[first : min(first + _ROWS, at + 255)]
-            if whole:  # the place among the values, from 1; 0 where there is no rating
-                code = np.clip(np.fmax(rows - base, 0), 0, size).astype(np.uint8)
-                known = (code + base == rows) & (code - np.uint8(1) < len(values))
-            else:
-                place_of = np.minimum(np.searchsorted(values, rows), len(values) - 1)
-                known = values[place_of] == rows
-                code = np.where(known, place_of + 1, 0).astype(np.uint8)
-            if np.count_nonzero(known) + np.count_nonzero(np.isnan(rows)) < rows.size:
-                return counts, table[first:][~np.isnan(table[first:])]
-            if len(values) > _COMPARED:
-                found = np.bincount((place + code).ravel(), minlength=units * size)
-                counts += found.reshape(units, size)[:, 1:].T
-            else:
-                for index in range(len(values)):
-                    same = (code == index + 1).view(np.uint8)
-                    tally[index] += np.add.reduce(same, axis=0, dtype=np.uint8)
-        counts += tally
-    return counts, None
 
 
 def _scale(

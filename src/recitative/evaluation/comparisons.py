@@ -24,6 +24,11 @@ TEST_COLUMNS = (
     "difference", "low", "high", "p_songs", "p_repeats", "p_holm",
 )  # fmt: skip
 
+LABEL_COLUMNS = (
+    "music_language", "mode", "pairing", "a_labels", "b_labels", "songs",
+    "difference", "low", "high", "p_songs", "p_repeats", "p_holm",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class CellKey:
@@ -88,6 +93,48 @@ def compare(cells: Cells, config: EvaluateConfig, seed: int) -> list[dict[str, A
                 "high": found.high, "p_songs": found.p_songs, "p_repeats": found.p_repeats,
             }
         )  # fmt: skip
+    return _corrected(rows)
+
+
+def compare_labels(
+    kinds: Mapping[Any, Cells], config: EvaluateConfig, seed: int
+) -> list[dict[str, Any]]:
+    """What learning from other labels does: each kind against each, cell by cell, on the same songs.
+
+    The test songs keep the set's own annotation under every kind, so that only the training
+    differs. The family, all rows together, is Holm-corrected.
+
+    Args:
+        kinds: the cells of each `transfer.labels`; a cell that one kind lacks is left out for it.
+        config: draws.
+        seed: root of the random streams.
+    """
+    rows: list[dict[str, Any]] = []
+    for a_labels, b_labels in combinations(kinds, 2):
+        for key in kinds[a_labels]:
+            if key not in kinds[b_labels]:
+                continue
+            left, right = (
+                song_decisions(kinds[kind][key], "quadrant") for kind in (a_labels, b_labels)
+            )
+            require_same_songs(left, right)
+            rng = derive_rng(seed, "labels", a_labels, b_labels, key.mode, key.pairing)
+            found = paired_difference(
+                left.true, left.predicted, right.predicted, 4, rng, draws=config.draws
+            )
+            rows.append(
+                {
+                    "music_language": key.music, "mode": key.mode, "pairing": key.pairing,
+                    "a_labels": a_labels, "b_labels": b_labels, "songs": len(left.songs),
+                    "difference": found.value, "low": found.low, "high": found.high,
+                    "p_songs": found.p_songs, "p_repeats": found.p_repeats,
+                }
+            )  # fmt: skip
+    return _corrected(rows)
+
+
+def _corrected(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with `p_holm`, over all of them."""
     if rows:
         corrected = holm([max(row["p_songs"], row["p_repeats"]) for row in rows])
         for row, p in zip(rows, corrected, strict=True):

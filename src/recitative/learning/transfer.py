@@ -24,7 +24,7 @@ from recitative.models.classifier import TASKS, EmotionClassifier, class_weights
 from recitative.models.encoder import ConvEncoder
 from recitative.seeding import derive_rng
 
-EVALUATION_BATCH = 256  # segments; no gradient is kept, so it bounds memory only
+EVALUATION_BATCH = 128  # segments: at 256 the maps of the first layers leave the cache
 
 
 @dataclass(frozen=True)

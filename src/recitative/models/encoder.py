@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from recitative.errors import UserError
 from recitative.models.config import EncoderConfig
+from recitative.models.dropout import Dropout
 
 
 class Standardize(nn.Module):
@@ -101,7 +102,7 @@ class ConvEncoder(nn.Module):
         for filters, pool in zip(config.filters, config.pools, strict=True):
             layers += convolution(channels, filters, config.batch_norm, frames)
             layers += convolution(filters, filters, config.batch_norm, frames)
-            layers += [nn.MaxPool2d((pool, 1)), nn.Dropout(config.dropout)]
+            layers += [nn.MaxPool2d((pool, 1)), Dropout(config.dropout)]
             channels, rows = filters, rows // pool
         self.conv = nn.Sequential(*layers)
         self.last_pool = nn.MaxPool2d((config.last_pool, 1))

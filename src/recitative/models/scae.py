@@ -11,6 +11,7 @@ Gómez-Cañón et al. (ICASSP 2021), Section 3.2. The encoder's 128x2x31 latent 
 from torch import Tensor, nn, randn_like
 
 from recitative.models.config import EncoderConfig, SCAEConfig
+from recitative.models.dropout import Dropout
 from recitative.models.encoder import ConvEncoder, convolution
 
 
@@ -30,7 +31,7 @@ class SCAE(nn.Module):
             layers += convolution(filters, filters, encoder.batch_norm, frames)
             if out > 1:
                 layers += convolution(filters, out, encoder.batch_norm, frames)
-                layers.append(nn.Dropout(encoder.dropout))
+                layers.append(Dropout(encoder.dropout))
         self.decoder = nn.Sequential(*layers, nn.Conv2d(encoder.filters[0], 1, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:

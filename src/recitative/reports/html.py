@@ -59,6 +59,7 @@ class Evidence:
         decisions: the content of decision.json.
         runs: run ids by cell, e.g. ``eng2eng full 0``.
         earlier: as `tracking.history.earlier_results` gives them, the present run among them.
+        labels: rows of `evaluation.comparisons.compare_labels`.
     """
 
     cells: Sequence[Cell]
@@ -79,6 +80,7 @@ class Evidence:
     decisions: Sequence[Mapping[str, Any]] = ()
     runs: Mapping[str, str] = field(default_factory=dict)
     earlier: Sequence[Mapping[str, Any]] = ()
+    labels: Sequence[Mapping[str, Any]] = ()
 
 
 def write_report(evidence: Evidence, folder: Path) -> Path:

@@ -10,12 +10,14 @@ import pandas as pd
 
 from recitative.corpora.base import ROLES
 from recitative.errors import UserError
-from recitative.files import atomic_folder, read_csv, read_json
+from recitative.evaluation.comparisons import LABEL_COLUMNS
+from recitative.files import atomic_folder, read_csv, read_json, write_csv
 from recitative.params import Params
 from recitative.reports.cells import Cell, read_cells, read_comparisons, song_confusions
 from recitative.reports.html import Evidence, write_report
 from recitative.reports.tables import summary_text
 from recitative.stages import identity
+from recitative.stages.label_kinds import compared_labels
 from recitative.stages.workspace import (
     AGREEMENT,
     CLAIMS,
@@ -33,6 +35,7 @@ from recitative.stages.workspace import (
     TRANSFER,
 )
 from recitative.tracking.history import earlier_results
+from recitative.tracking.predictions import readable_store
 
 PICTURES = {"raters": "Every two raters", "confusion": "What other raters say of a clip"}
 
@@ -42,6 +45,9 @@ def run(params: Params) -> None:
     folders = {pairing: TRANSFER / pairing for pairing in PAIRINGS}
     folders |= {f"none2{music}": CONTROLS / music for music in ("eng", "man")}
     predictions = {name: folder / "predictions.csv" for name, folder in folders.items()}
+    with readable_store():
+        earlier = earlier_results()
+    labels = compared_labels(params)
     alpha = [row for row in _rows(AGREEMENT / "alpha.csv") if row["resampled"] == "both"]
     evidence = Evidence(
         cells=_cells(),
@@ -76,10 +82,12 @@ def run(params: Params) -> None:
         },
         decisions=_json(REGISTRY / "decision.json", []),
         runs=dict(_runs(folders)),
-        earlier=earlier_results(),
+        earlier=earlier,
+        labels=labels,
     )
     with atomic_folder(REPORT) as folder:
         write_report(evidence, folder)
+        write_csv(folder / "tables" / "labels.csv", LABEL_COLUMNS, labels)
         if (CLAIMS / "claims.json").exists():
             shutil.copyfile(CLAIMS / "claims.json", folder / "claims.json")
     click.echo(f"{REPORT}/index.html")
