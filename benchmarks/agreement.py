@@ -10,6 +10,7 @@ import argparse
 import multiprocessing
 import resource
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -37,21 +38,23 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _peak(values: int, raters: int, units: int, level: str, answer: multiprocessing.Queue) -> None:
-    table = ratings(values, raters, units)
+def _peak(file: str, level: str, answer: multiprocessing.Queue) -> None:
+    table = np.load(file)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     krippendorff_alpha(table, level)
     answer.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 
 
-def peak(*what: object) -> float:
-    """MB that alpha takes above its table, in a process of its own."""
+def peak(table: np.ndarray, level: str) -> float:
+    """MB that alpha takes above its table, in a process of its own, compiled code included."""
     spawn = multiprocessing.get_context("spawn")
     answer = spawn.Queue()
-    process = spawn.Process(target=_peak, args=(*what, answer))
-    process.start()
-    found = answer.get()
-    process.join()
+    with tempfile.NamedTemporaryFile(suffix=".npy") as file:
+        np.save(file.name, table)
+        process = spawn.Process(target=_peak, args=(file.name, level, answer))
+        process.start()
+        found = answer.get()
+        process.join()
     return float(found)
 
 
@@ -82,7 +85,7 @@ def main() -> None:
             print(
                 f"| {values} | {level} | {statistics.median(ours):.3f} "
                 f"| {statistics.median(theirs):.2f} | {statistics.median(ratios):.0f} "
-                f"[{ratios[0]:.0f}, {ratios[-1]:.0f}] | {peak(values, *size, level):.0f} |",
+                f"[{ratios[0]:.0f}, {ratios[-1]:.0f}] | {peak(table, level):.0f} |",
                 flush=True,
             )
 

@@ -57,6 +57,14 @@ def test_a_large_table_is_counted_by_compiled_code_to_the_same_alpha(level, valu
     assert small == pytest.approx(oracle(table, level), abs=1e-12)
 
 
+def test_the_ratio_level_is_the_same_by_a_dense_table_and_by_a_sparse_one(monkeypatch):
+    table = draw_table(np.random.default_rng(3), 12, 40, 9)
+    dense = krippendorff_alpha(table, "ratio")
+    monkeypatch.setattr(agreement, "_FILLED", 0)
+    assert krippendorff_alpha(table, "ratio") == pytest.approx(dense, abs=1e-13)
+    assert dense == pytest.approx(oracle(table, "ratio"), abs=1e-12)
+
+
 def test_a_tally_is_what_comparing_with_each_value_gives():
     rng = np.random.default_rng(0)
     for rows, columns, low, high in (

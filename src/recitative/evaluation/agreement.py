@@ -37,6 +37,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 _CHUNK = 50  # draws on one random stream: fixed, so that no number of workers changes a result
+_FILLED = 4  # units by values a cell up to which a dense table is the faster one
 _LARGE = 1_000_000  # cells of a table from which compiled code pays
 _BLOCK = 4_000_000  # numbers held at once in a block, about 32 MB
 
@@ -503,6 +504,14 @@ def _ratio_disagreement(cells: _Cells, count: Floats, weight: Floats) -> Floats:
     """(B,) the weighted ratio metric over the pairs within units, by blocks of values."""
     shape = (len(cells.start), len(cells.coordinate))
     summed = np.zeros(len(count))
+    if shape[0] * shape[1] <= _FILLED * len(cells.count):
+        distance = _ratio_distance(cells.coordinate, cells.coordinate)
+        dense = np.zeros(shape)
+        for draw in range(len(count)):
+            dense[cells.unit, cells.value] = count[draw]
+            coincidence = dense.T @ (dense * weight[draw][:, np.newaxis])
+            summed[draw] = float(np.sum(coincidence * distance))
+        return summed
     for rows in _blocks(len(cells.coordinate)):
         distance = _ratio_distance(cells.coordinate[rows], cells.coordinate)
         for draw in range(len(count)):

@@ -26,7 +26,13 @@ def tally(table: Floats) -> tuple[Floats, Ints] | None:
         (V,) values, rising, and (V, U) how often each stands in each column; None where the table
         holds other numbers than whole ones, or more than `MOST` from the lowest to the highest.
     """
-    low, high = np.fmin.reduce(table, axis=None), np.fmax.reduce(table, axis=None)
+    counted = _count(table, table[:_ROWS])  # as a rule a few raters use the whole scale
+    return counted if counted is not None else _count(table, table)
+
+
+def _count(table: Floats, sample: Floats) -> tuple[Floats, Ints] | None:
+    """As `tally`, if every value lies between the lowest and the highest of the sample."""
+    low, high = np.fmin.reduce(sample, axis=None), np.fmax.reduce(sample, axis=None)
     if not (np.isfinite(low) and np.isfinite(high)) or high - low >= MOST:
         return None
     rows, columns = table.shape
@@ -53,10 +59,11 @@ def _encode(block: Floats, low: float, size: int, code: npt.NDArray[np.uint8]) -
         for column in range(block.shape[1]):
             value = block[row, column]
             place = value - low
-            place = place if place >= 0 else size  # NaN is not: no branch, so that it is vectorised
+            # NaN is neither; bit by bit, without a branch, so that it is vectorised.
+            place = place if (place >= 0) & (place < size) else size
             whole = np.int32(place)
             code[row, column] = np.uint8(whole)
-            strange += (value == value) & (whole + low != value)
+            strange += (value == value) & ((whole + low != value) | (whole >= size))
     return strange
 
 

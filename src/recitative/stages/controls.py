@@ -1,5 +1,6 @@
 """`recitative controls LANGUAGE`: what scores mean without pretraining -> build/controls/<language>/."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,10 @@ class Set:
             features.segment_frames,
         )
         description = classifier_description(params, pretrained)
-        transfer, missing = params.controls.transfer(params.transfer), _missing(params)
+        transfer, missing = (
+            params.controls.transfer(params.transfer),
+            _missing(params.controls.names),
+        )
         key = content_key(
             description,
             transfer.model_dump(mode="json"),
@@ -190,9 +194,9 @@ def _parent(one: Set, work: Path) -> AbstractContextManager[Run]:
     )
 
 
-def _missing(params: Params) -> dict[str, str]:
+def _missing(names: Sequence[str]) -> dict[str, str]:
     """The controls that cannot be run here, and why; the report says so in their place."""
-    if "opensmile_svm" in params.controls.names and not opensmile_installed():
+    if "opensmile_svm" in names and not opensmile_installed():
         why = (
             "opensmile is not installed: `pip install opensmile`, then `dvc repro --force controls`"
         )

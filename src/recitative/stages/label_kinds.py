@@ -25,7 +25,10 @@ def compared_labels(params: Params) -> list[dict[str, Any]]:
     Raises:
         UserError: the MLflow store cannot be read, or a table in it cannot be scored.
     """
-    kinds = {params.transfer.labels: _here()}
+    here = _here()
+    if not here:
+        return []
+    kinds = {params.transfer.labels: here}
     for kind in get_args(LabelKind):
         if kind != params.transfer.labels and (cells := _earlier(params, kind)):
             kinds[kind] = cells

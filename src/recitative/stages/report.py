@@ -45,12 +45,13 @@ def run(params: Params) -> None:
     folders = {pairing: TRANSFER / pairing for pairing in PAIRINGS}
     folders |= {f"none2{music}": CONTROLS / music for music in ("eng", "man")}
     predictions = {name: folder / "predictions.csv" for name, folder in folders.items()}
+    cells = _cells()
     with readable_store():
         earlier = earlier_results()
     labels = compared_labels(params)
     alpha = [row for row in _rows(AGREEMENT / "alpha.csv") if row["resampled"] == "both"]
     evidence = Evidence(
-        cells=_cells(),
+        cells=cells,
         comparisons=read_comparisons(_rows(EVALUATE / "tests.csv")),
         synthetic=is_synthetic(DATA, INDEX),
         params=params.model_dump(mode="json"),
