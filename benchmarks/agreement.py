@@ -8,12 +8,12 @@ take turns. The peak of memory is that of a process that does nothing else, abov
 
 import argparse
 import multiprocessing
-import resource
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import krippendorff
 import numpy as np
@@ -40,9 +40,17 @@ def seconds(work: Callable[[], object]) -> float:
 
 def _peak(file: str, level: str, answer: multiprocessing.Queue) -> None:
     table = np.load(file)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _highest()
     krippendorff_alpha(table, level)
-    answer.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    answer.put(_highest() - before)
+
+
+def _highest() -> float:
+    """The most memory this program has held, MB (getrusage would count its parent's, too)."""
+    [line] = [
+        line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line
+    ]
+    return int(line.split()[1]) / 1024
 
 
 def peak(table: np.ndarray, level: str) -> float:
