@@ -412,6 +412,62 @@ def test_numbers_of_the_files_are_on_the_page(evidence: Evidence) -> None:
     assert text.count("this run</span>") == 1
 
 
+LISTENERS = {
+    "eng": {
+        "majority_share": 0.9,
+        "sign_agreement": {"arousal": 0.8, "valence": None},
+        "ceiling": {
+            "quadrant": {"macro_f1": 0.8123, "low": 0.7, "high": 0.9},
+            "arousal": {"macro_f1": 0.9, "low": 0.85, "high": 0.95},
+        },
+        "confusion": np.diag([0.71, 0.72, 0.73, 0.74]).tolist(),
+    }
+}
+
+
+def test_what_listeners_reach_stands_in_every_table(evidence: Evidence, tmp_path: Path) -> None:
+    heard = Evidence(**{**vars(evidence), "listeners": LISTENERS})
+    text = render(heard)
+    Page(text)
+    assert text.count("one against the others") == 2  # the plot and the table
+    assert "[0.70, 0.90]" in text
+    assert text.count(">71</td>") >= 1  # told alike, Q1
+    for kind in ("listeners, each other", "networks, pretrained", "networks, not pretrained"):
+        assert kind in text
+    write_report(heard, tmp_path)
+    assert "0.812 & [0.70, 0.90] & --" in (tmp_path / "tables/eng-quadrant.tex").read_text()
+    for absent in ("eng-valence", "man-quadrant"):  # no ceiling there: no line
+        assert "one listener" not in (tmp_path / f"tables/{absent}.tex").read_text()
+    ceilings = reading.read_ceilings(LISTENERS)
+    short = summary_text(evidence.cells, [], False, tmp_path / "index.html", ceilings)
+    assert "one listener against the rest 0.81 [0.70, 0.90]" in short
+    assert "one listener" not in summary_text(evidence.cells, [], False, tmp_path)
+
+
+def test_agreement_by_quadrant_takes_recalls_of_the_right_cells(evidence: Evidence) -> None:
+    found = reading.agreement_by_quadrant(LISTENERS, evidence.cells)["eng"]
+    assert [found[q]["listeners"] for q in QUADRANTS.tolist()] == [0.71, 0.72, 0.73, 0.74]
+    for kind, control in (("pretrained", False), ("not pretrained", True)):
+        recalls = [
+            cell.recall["Q2"]
+            for cell in evidence.cells
+            if cell.music == "eng" and cell.control == control
+            and (not control or cell.mode in ("random_encoder", "scratch"))
+        ]  # fmt: skip
+        assert found["Q2"][kind] == pytest.approx(np.mean(recalls))
+
+
+def test_claim_eleven_stands_by_the_listeners(evidence: Evidence) -> None:
+    claim = {
+        "claim": "11", "sentence": "They agree less.", "source": "Section 4.1", "verdict": "refuted",
+        "effect": -0.2, "low": -0.3, "high": -0.1, "unit": "alpha", "p_holm": 0.01, "test": "t",
+        "notes": [], "missing": "", "command": "", "songs_needed": None, "songs": 60,
+    }  # fmt: skip
+    text = render(Evidence(**{**vars(evidence), "claims": [claim], "listeners": LISTENERS}))
+    section = text[text.index('id="listeners"') : text.index('id="data"')]
+    assert "<b>refuted</b>, −0.20 [−0.30, −0.10] alpha, p 0.010." in section
+
+
 def test_kinds_of_labels_stand_beside_each_other(evidence: Evidence) -> None:
     assert "Only <code>majority</code> labels were learned from" in render(evidence)
     row = {

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -232,6 +232,51 @@ def majority(cells: Sequence[Cell], music: str) -> float | None:
     """Quadrant macro F of the majority class on one music set; None where it was not run."""
     found = [cell for cell in cells if (cell.music, cell.mode) == (music, "majority")]
     return found[0].quadrant.f1 if found else None
+
+
+def read_ceilings(listeners: Mapping[str, Any]) -> dict[str, dict[str, Figure]]:
+    """What one listener reaches against the others' majority, by music set and task.
+
+    Args:
+        listeners: the content of agreement.json; a set without several raters is not in it.
+    """
+    return {
+        music: {
+            task: Figure(float(found["macro_f1"]), found["low"], found["high"])
+            for task, found in held.get("ceiling", {}).items()
+            if found
+        }
+        for music, held in listeners.items()
+    }
+
+
+def agreement_by_quadrant(
+    listeners: Mapping[str, Any], cells: Sequence[Cell]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """How often each quadrant is told by listeners and by networks, as shares.
+
+    Returns:
+        By music set and quadrant: `listeners`, how often another listener says it of a clip of which
+        one does; `pretrained` and `not pretrained`, mean recall over those cells.
+    """
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for music, held in listeners.items():
+        kinds = {
+            "pretrained": [c for c in cells if c.music == music and not c.control],
+            "not pretrained": [
+                c for c in cells if c.music == music and c.mode in NO_PRETRAINING.values()
+            ],
+        }
+        found[music] = {}
+        for place, quadrant in enumerate(LABELS["quadrant"]):
+            row = held["confusion"][place][place] if held.get("confusion") else None
+            shares = {"listeners": row} if row is not None else {}
+            for kind, of in kinds.items():
+                recalls = [cell.recall[quadrant] for cell in of if quadrant in cell.recall]
+                if recalls:
+                    shares[kind] = sum(recalls) / len(recalls)
+            found[music][quadrant] = shares
+    return found
 
 
 def song_confusions(predictions: pd.DataFrame) -> dict[str, list[list[int]]]:

@@ -88,7 +88,8 @@ def write_report(evidence: Evidence, folder: Path) -> Path:
     for name, picture in _pictures(evidence).items():
         with atomic_path(folder / "figures" / f"{name}.png") as temporary:
             picture.savefig(temporary, dpi=200, metadata={"Software": None})
-    write_latex(evidence.cells, evidence.synthetic, folder / "tables")
+    ceilings = reading.read_ceilings(evidence.listeners)
+    write_latex(evidence.cells, evidence.synthetic, folder / "tables", ceilings)
     page = folder / "index.html"
     with atomic_path(page) as temporary:
         temporary.write_text(render(evidence), encoding="utf-8")
@@ -152,6 +153,8 @@ def render(evidence: Evidence) -> str:
         quadrants=LABELS["quadrant"],
         quadrant_names=QUADRANTS,
         highest=highest,
+        ceilings=reading.read_ceilings(evidence.listeners),
+        by_quadrant=reading.agreement_by_quadrant(evidence.listeners, evidence.cells),
         pairings=PAIRINGS,
         no_pretraining=NO_PRETRAINING,
         most_problems=MOST_PROBLEMS,

@@ -24,19 +24,28 @@ _LATEX = str.maketrans(
 )  # fmt: skip
 
 
-def write_latex(cells: Sequence[Cell], synthetic: bool, folder: Path) -> list[Path]:
+CEILING = "one listener against the rest"
+Ceilings = Mapping[str, Mapping[str, Figure]]  # by music set and task
+
+
+def write_latex(
+    cells: Sequence[Cell], synthetic: bool, folder: Path, ceilings: Ceilings | None = None
+) -> list[Path]:
     """Write ``<music>-<task>.tex``, one booktabs table a music set and task; return the files."""
     written = []
     for music in dict.fromkeys(cell.music for cell in cells):
         for task in TASKS:
             path = folder / f"{music}-{task}.tex"
             with atomic_path(path) as temporary:
-                temporary.write_text(latex_table(cells, music, task, synthetic), encoding="utf-8")
+                text = latex_table(cells, music, task, synthetic, ceilings or {})
+                temporary.write_text(text, encoding="utf-8")
             written.append(path)
     return written
 
 
-def latex_table(cells: Sequence[Cell], music: str, task: str, synthetic: bool) -> str:
+def latex_table(
+    cells: Sequence[Cell], music: str, task: str, synthetic: bool, ceilings: Ceilings | None = None
+) -> str:
     r"""A floating table of F at song level, for the package booktabs.
 
     Args:
@@ -44,6 +53,7 @@ def latex_table(cells: Sequence[Cell], music: str, task: str, synthetic: bool) -
         music: language of the set that is shown.
         task: quadrant, arousal or valence.
         synthetic: whether the caption must say that the corpus is made up.
+        ceilings: what one listener reaches; a set without several raters is not in it.
 
     Returns:
         LaTeX, from ``\begin{table}`` to ``\end{table}``.
@@ -70,6 +80,8 @@ def latex_table(cells: Sequence[Cell], music: str, task: str, synthetic: bool) -
             lines.append(
                 f"{escape(cell.name)} & {macro.f1:.3f} & {bounds(macro)} & {weighted.f1:.3f} \\\\"
             )
+    if ceiling := (ceilings or {}).get(music, {}).get(task):
+        lines += [r"\midrule", f"{CEILING} & {ceiling.f1:.3f} & {bounds(ceiling)} & -- \\\\"]
     lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
     return "\n".join(lines)
 
@@ -87,7 +99,11 @@ def bounds(figure: Figure) -> str:
 
 
 def summary_text(
-    cells: Sequence[Cell], decisions: Sequence[Mapping[str, Any]], synthetic: bool, page: Path
+    cells: Sequence[Cell],
+    decisions: Sequence[Mapping[str, Any]],
+    synthetic: bool,
+    page: Path,
+    ceilings: Ceilings | None = None,
 ) -> str:
     """The results as plain text: modes × pairings and controls, promoted models, the report's path.
 
@@ -96,6 +112,7 @@ def summary_text(
         decisions: the content of decision.json; empty where nothing was registered.
         synthetic: whether the corpus is made up.
         page: where the report lies.
+        ceilings: what one listener reaches; a set without several raters is not in it.
 
     Returns:
         Lines of at most 80 characters, but for a registry's own reasons.
@@ -119,6 +136,10 @@ def summary_text(
         for name in sorted(rows, key=_speech_first):
             shown = [_figure(rows[name].get(music)) for music in sets]
             lines.append(f"  {name:30}" + "".join(f"{text:22}" for text in shown))
+    of_listeners = [(ceilings or {}).get(music, {}).get("quadrant") for music in sets]
+    if any(of_listeners):
+        shown = [f"{one.f1:.2f} {bounds(one)}" if one else "-" for one in of_listeners]
+        lines += ["Listeners", f"  {CEILING:30}" + "".join(f"{text:22}" for text in shown)]
     lines += [""] + [_promotion(decision) for decision in decisions]
     if not decisions:
         lines.append("No model was registered.")

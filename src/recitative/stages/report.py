@@ -13,7 +13,13 @@ from recitative.errors import UserError
 from recitative.evaluation.comparisons import LABEL_COLUMNS
 from recitative.files import atomic_folder, read_csv, read_json, write_csv
 from recitative.params import Params
-from recitative.reports.cells import Cell, read_cells, read_comparisons, song_confusions
+from recitative.reports.cells import (
+    Cell,
+    read_ceilings,
+    read_cells,
+    read_comparisons,
+    song_confusions,
+)
 from recitative.reports.html import Evidence, write_report
 from recitative.reports.tables import summary_text
 from recitative.stages import identity
@@ -98,7 +104,8 @@ def summary(params: Params) -> None:
     """Print the results, the promoted models and where the report is."""
     decisions = _json(REGISTRY / "decision.json", [])
     page = REPORT / "index.html"
-    click.echo(summary_text(_cells(), decisions, is_synthetic(DATA, INDEX), page))
+    ceilings = read_ceilings(_json(AGREEMENT / "agreement.json", {}))
+    click.echo(summary_text(_cells(), decisions, is_synthetic(DATA, INDEX), page, ceilings))
 
 
 def is_synthetic(data: Path, index: Path) -> bool:
