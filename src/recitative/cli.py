@@ -126,7 +126,12 @@ def register() -> None:
     """Register the best model of each music language, and promote it if it may: build/registry/."""
 
 
-@_stage("report")
+@_stage(
+    "report",
+    click.option(
+        "--check-controls", is_flag=True, help="Only exit 1 where a control is missing in a table."
+    ),
+)
 def report() -> None:
     """Write the report: build/report/index.html."""
 

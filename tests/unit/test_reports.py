@@ -2,9 +2,11 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -614,3 +616,22 @@ def test_every_run_is_named_by_its_cell(tmp_path: Path, monkeypatch: pytest.Monk
         ("eng2eng full 0", "a"),
         ("eng2eng full 1", "b"),
     ]
+
+
+def test_a_missing_control_is_named_and_one_left_out_with_a_reason_is_not(
+    evidence: Evidence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    one = evidence.cells[0]
+    cells = [replace(one, music=m, mode=c) for m in ("eng", "man") for c in stage.ALL_CONTROLS]
+    monkeypatch.setattr(stage, "_cells", lambda: cells)
+    stage._check_controls()
+    assert "every control is there" in capsys.readouterr().out
+    cells[:] = [cell for cell in cells if cell.mode not in ("opensmile_svm", "scratch")]
+    for music in ("eng", "man"):
+        path = tmp_path / "build/controls" / music / "missing.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"opensmile_svm": "not installed"}))
+    with pytest.raises(UserError, match=r"none2eng scratch, none2man scratch; put them into"):
+        stage._check_controls()
+    assert "none2eng opensmile_svm: left out, and the report says so" in capsys.readouterr().out

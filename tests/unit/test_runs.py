@@ -84,6 +84,10 @@ def test_the_store_lies_in_the_original_repository(
     assert not list(tmp_path.iterdir())
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server:5000")
     assert tracking_uri() == "http://server:5000"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")  # as `mlflow run` exports it
+    assert tracking_uri() == f"sqlite:///{root / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mine.db")
+    assert tracking_uri() == f"sqlite:///{tmp_path}/mine.db"
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     monkeypatch.delenv("DVC_ROOT")
     assert tracking_uri() == f"sqlite:///{tmp_path.resolve() / 'mlflow.db'}"
@@ -146,7 +150,9 @@ def test_the_run_of_mlflow_run_is_a_parent_not_the_run_itself(
     assert parent_run_id() is None
     monkeypatch.setenv("MLFLOW_RUN_ID", "made-by-mlflow-run")
     assert parent_run_id() == "made-by-mlflow-run"
+    assert parent_run_id() == "made-by-mlflow-run"  # a second parent of the same process, too
     assert "MLFLOW_RUN_ID" not in os.environ  # whatever is started next would join that run
+    monkeypatch.delenv("RECITATIVE_PARENT_RUN")
     with run("stage", {"x": 1}, {}, measure=False) as stage:
         assert stage.id != "made-by-mlflow-run"
 

@@ -60,6 +60,7 @@ class Evidence:
         runs: run ids by cell, e.g. ``eng2eng full 0``.
         earlier: as `tracking.history.earlier_results` gives them, the present run among them.
         labels: rows of `evaluation.comparisons.compare_labels`.
+        searched: whether the page of the search, search.html, lies beside this one.
     """
 
     cells: Sequence[Cell]
@@ -81,6 +82,7 @@ class Evidence:
     runs: Mapping[str, str] = field(default_factory=dict)
     earlier: Sequence[Mapping[str, Any]] = ()
     labels: Sequence[Mapping[str, Any]] = ()
+    searched: bool = False
 
 
 def write_report(evidence: Evidence, folder: Path) -> Path:

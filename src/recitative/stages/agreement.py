@@ -21,7 +21,6 @@ from recitative.evaluation.consensus import (
 )
 from recitative.evaluation.ratings import Ratings, read_music_ratings, read_ratings, read_wide
 from recitative.files import atomic_folder, write_csv, write_json
-from recitative.learning.compute import Compute
 from recitative.params import Params
 from recitative.reports.agreement_figures import draw_agreement
 from recitative.seeding import derive_seed
@@ -120,7 +119,7 @@ def run(params: Params) -> None:
     rows: list[dict[str, Any]] = []
     sets: dict[str, Any] = {}
     seed, jobs = derive_seed(params.seed, "agreement"), workers(params.compute)
-    cell = identity.labels(params, Compute.decide(params.compute), "none", "none", "agreement", 0)
+    cell = identity.labels(params, "cpu", "none", "none", "agreement", 0)
     with (
         atomic_folder(AGREEMENT) as folder,
         open_run(

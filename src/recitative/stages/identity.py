@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def labels(
-    params: Params, compute: "Compute", speech: str, music: str, mode: str, repeat: int | str
+    params: Params, compute: "Compute | str", speech: str, music: str, mode: str, repeat: int | str
 ) -> dict[str, Any]:
     """The labels of a cell: logged as params and as tags, so that every view of MLflow has them."""
     return {

@@ -12,6 +12,7 @@ from recitative.corpora.base import ROLES
 from recitative.errors import UserError
 from recitative.evaluation.comparisons import LABEL_COLUMNS
 from recitative.files import atomic_folder, read_csv, read_json, write_csv
+from recitative.learning.config import CONTROLS as ALL_CONTROLS
 from recitative.params import Params
 from recitative.reports.cells import (
     Cell,
@@ -37,17 +38,32 @@ from recitative.stages.workspace import (
     PRETRAIN,
     REGISTRY,
     REPORT,
+    SEARCH,
     SPLITS,
     TRANSFER,
 )
 from recitative.tracking.history import earlier_results
 from recitative.tracking.predictions import readable_store
+from recitative.tracking.runs import parent_run_id
+from recitative.tracking.runs import run as open_run
 
+SEARCH_PAGE = SEARCH / "search.html"
 PICTURES = {"raters": "Every two raters", "confusion": "What other raters say of a clip"}
 
 
-def run(params: Params) -> None:
-    """Read what the stages wrote and write the page; an absent stage is a sentence on it."""
+def run(params: Params, check_controls: bool = False) -> None:
+    """Read what the stages wrote and write the page; an absent stage is a sentence on it.
+
+    Args:
+        params: all of them.
+        check_controls: only say whether every control stands in every table, and write nothing.
+
+    Raises:
+        UserError: there are no results yet; or, of `check_controls`, a control is missing.
+    """
+    if check_controls:
+        _check_controls()
+        return
     folders = {pairing: TRANSFER / pairing for pairing in PAIRINGS}
     folders |= {f"none2{music}": CONTROLS / music for music in ("eng", "man")}
     predictions = {name: folder / "predictions.csv" for name, folder in folders.items()}
@@ -91,13 +107,51 @@ def run(params: Params) -> None:
         runs=dict(_runs(folders)),
         earlier=earlier,
         labels=labels,
+        searched=SEARCH_PAGE.exists() and bool(params.search.trials),
     )
     with atomic_folder(REPORT) as folder:
         write_report(evidence, folder)
         write_csv(folder / "tables" / "labels.csv", LABEL_COLUMNS, labels)
         if (CLAIMS / "claims.json").exists():
             shutil.copyfile(CLAIMS / "claims.json", folder / "claims.json")
+        if SEARCH_PAGE.exists():
+            shutil.copyfile(SEARCH_PAGE, folder / SEARCH_PAGE.name)
+        _log(params, folder)
     click.echo(f"{REPORT}/index.html")
+
+
+def _log(params: Params, folder: Path) -> None:
+    """Keep the page and what lies beside it in MLflow, for whoever has no checkout."""
+    cell = identity.labels(params, "cpu", "none", "none", "report", 0)
+    with open_run(
+        "report", cell, cell | identity.provenance("report"), parent=parent_run_id(), measure=False
+    ) as tracked:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            below = path.parent.relative_to(folder).as_posix()
+            tracked.log_artifact(path, None if below == "." else below)
+
+
+def _check_controls() -> None:
+    """Every control of both music sets has results, or a reason why it has none."""
+    found = {(cell.music, cell.mode) for cell in _cells()}
+    lost = []
+    for music in ("eng", "man"):
+        reasons = _json(CONTROLS / music / "missing.json", {})
+        for name in ALL_CONTROLS:
+            if (music, name) in found:
+                continue
+            if name in reasons:
+                click.echo(
+                    f"none2{music} {name}: left out, and the report says so: {reasons[name]}"
+                )
+            else:
+                lost.append(f"none2{music} {name}")
+    if lost:
+        raise UserError(
+            f"{EVALUATE}/summary.csv: no results of the controls {', '.join(lost)}; put them into "
+            "controls.names and run `dvc repro`"
+        )
+    click.echo(f"every control is there: {', '.join(ALL_CONTROLS)}")
 
 
 def summary(params: Params) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "recitative"
+_SQLITE = "sqlite:///"
 
 
 def project_root() -> Path:
@@ -24,8 +25,15 @@ def project_root() -> Path:
 
 
 def tracking_uri() -> str:
-    """The tracking server's address."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project_root() / 'mlflow.db'}"
+    """The tracking server's address.
+
+    A relative SQLite path, as `mlflow run` exports it, is one below the user's repository: DVC's
+    temporary copies would each have a store of their own, gone with the copy.
+    """
+    given = os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}mlflow.db"
+    if given.startswith(_SQLITE):
+        return f"{_SQLITE}{project_root() / given.removeprefix(_SQLITE)}"
+    return given
 
 
 @cache
@@ -46,8 +54,8 @@ def client() -> "MlflowClient":
     with FileLock(folder / "mlflow.lock"):
         made = mlflow.MlflowClient()
         if made.get_experiment_by_name(EXPERIMENT) is None:
-            if uri.startswith("sqlite:///"):
-                with sqlite3.connect(uri.removeprefix("sqlite:///")) as database:
+            if uri.startswith(_SQLITE):
+                with sqlite3.connect(uri.removeprefix(_SQLITE)) as database:
                     database.execute("PRAGMA journal_mode=WAL")  # readers beside four writers
                 made.create_experiment(EXPERIMENT, (project_root() / "mlartifacts").as_uri())
             else:
