@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 
 from recitative.errors import UserError
 from recitative.learning import search
+from recitative.learning.search import sampling, storage, workers
 from recitative.learning.space import Dimension
 from recitative.params import load_params
 from recitative.reports.search_page import write_search_page
@@ -181,7 +182,7 @@ def test_a_sampler_that_breaks_ends_the_work(
 
     planned = plan(tmp_path / "j")
     search.open_study(planned)
-    monkeypatch.setattr(search._OneATrial, "before_trial", broken)
+    monkeypatch.setattr(sampling.OneATrial, "before_trial", broken)
     with pytest.raises(KeyError, match="broken"):
         search.work(planned, bowl, 2)
 
@@ -195,7 +196,7 @@ def test_a_sampler_that_cannot_draw_is_a_failure_that_counts(
         raise KeyError("no such trial")
 
     planned = plan(tmp_path / "j")
-    monkeypatch.setattr(search._OneATrial, "sample_independent", broken)
+    monkeypatch.setattr(sampling.OneATrial, "sample_independent", broken)
     study = run(planned, 3)
     assert states(study) == ["FAIL"] * 3
     assert search.progress(study).reasons == ["'no such trial'"] * 3
@@ -318,7 +319,7 @@ def test_one_too_many_withdraws(tmp_path: Path) -> None:
     """On a database there is no lock: a worker may learn only after its claim that it came late."""
     planned = plan(f"sqlite:///{tmp_path}/study.db")
     study = search.open_study(planned)
-    runner = search._Runner(planned, study, bowl, 2, "late", search._claim_lock(planned))
+    runner = workers._Runner(planned, study, bowl, 2, "late", storage.claim_lock(planned))
     for _ in range(2):
         study.ask()  # two others claimed between the count and the claim
     study.optimize(runner, n_trials=1, catch=(Exception,))
