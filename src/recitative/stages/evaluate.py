@@ -58,7 +58,17 @@ def run(params: Params) -> None:
         write_csv(folder / "classes.csv", CLASS_COLUMNS, classes)
         write_csv(folder / "summary.csv", SUMMARY_COLUMNS, summary)
         write_csv(folder / "tests.csv", TEST_COLUMNS, tests)
-        write_json(folder / "metrics.json", _metrics(summary))
+        metrics = _metrics(summary)
+        write_json(folder / "metrics.json", metrics)
+        write_csv(
+            folder / "quadrants.csv",
+            ["cell", "macro_f1"],
+            [
+                {"cell": f"{mode} {pairing}", "macro_f1": f1}
+                for mode, pairings in metrics.items()
+                for pairing, f1 in pairings.items()
+            ],
+        )
     click.echo(f"{len(results)} results, {len(tests)} comparisons; {EVALUATE}/results.csv")
 
 
