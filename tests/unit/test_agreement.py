@@ -57,6 +57,15 @@ def test_a_large_table_is_counted_by_compiled_code_to_the_same_alpha(level, valu
     assert small == pytest.approx(oracle(table, level), abs=1e-12)
 
 
+def test_a_step_that_only_a_late_rater_uses_is_seen(monkeypatch):
+    table = draw_table(np.random.default_rng(4), 60, 30)
+    table[59, :2] = 2.5
+    assert tally(table)[0].tolist() == [1.0, 2.0, 2.5, 3.0, 4.0, 5.0]
+    small = krippendorff_alpha(table, "interval")
+    monkeypatch.setattr(agreement, "_LARGE", 1)
+    assert krippendorff_alpha(table, "interval") == pytest.approx(small, abs=1e-13)
+
+
 def test_the_ratio_level_is_the_same_by_a_dense_table_and_by_a_sparse_one(monkeypatch):
     table = draw_table(np.random.default_rng(3), 12, 40, 9)
     dense = krippendorff_alpha(table, "ratio")
@@ -83,7 +92,15 @@ def test_a_tally_is_what_comparing_with_each_value_gives():
 
 
 @pytest.mark.parametrize(
-    "strange", [[0.5, 1.0], [0.0, MOST], [np.inf, 1.0], [np.nan, np.nan], [-np.inf, 2.0]]
+    "strange",
+    [
+        [0.1, 1.0],
+        [0.0, MOST],
+        [0.0, MOST / 4 - 0.25 + 0.3],
+        [np.inf, 1.0],
+        [np.nan, np.nan],
+        [-np.inf, 2.0],
+    ],
 )
 def test_what_cannot_be_tallied_is_left_to_the_other_way(strange, monkeypatch):
     table = np.array([strange, [1.0, 1.0]] if np.isfinite(strange[0]) else [strange, strange])
