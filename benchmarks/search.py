@@ -68,14 +68,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--samplers", nargs="+", default=["random", "tpe", "gp"])
+    parser.add_argument("--only", choices=["regret", "pruning"])
     given = parser.parse_args()
-    seeds, epochs = range(given.seeds), 3
+    if given.only != "pruning":
+        compare_samplers(range(given.seeds), given.trials)
+    if given.only != "regret":
+        compare_pruners(range(given.seeds), given.trials, given.samplers)
+
+
+def compare_samplers(seeds: range, trials: int) -> None:
+    """How far from the optimum each sampler ends, at equal trials."""
+    epochs = 3
     regret = {}
     for sampler in ("random", "tpe", "gp"):
         lowest = loss(10 ** OPTIMUM[0], 10 ** OPTIMUM[1], epochs)
-        found = [study(seed, sampler, "none", given.trials, epochs)[-1][0] for seed in seeds]
+        found = [study(seed, sampler, "none", trials, epochs)[-1][0] for seed in seeds]
         regret[sampler] = np.array(found) - lowest
-    print(f"Regret after {given.trials} trials of {epochs} epochs, {given.seeds} seeds:\n")
+    print(f"Regret after {trials} trials of {epochs} epochs, {len(seeds)} seeds:\n")
     print(
         "| sampler | median | quartiles | better than random | p (Wilcoxon) |\n|---|---|---|---|---|"
     )
@@ -85,17 +95,20 @@ def main() -> None:
         if sampler != "random":
             wins = int((values < regret["random"]).sum())
             p = wilcoxon(values, regret["random"], alternative="less").pvalue
-            against = f"| {wins} of {given.seeds} | {p:.2g} |"
+            against = f"| {wins} of {len(seeds)} | {p:.2g} |"
         print(f"| {sampler} | {median:.4f} | {low:.4f} to {high:.4f} {against}")
 
+
+def compare_pruners(seeds: range, trials: int, samplers: list[str]) -> None:
+    """What the best value of an unpruned search costs in epochs, with pruning and without."""
     epochs = 9
     print(
-        f"\nEpochs until the best value of {given.trials} unpruned trials of {epochs} epochs, to "
+        f"\nEpochs until the best value of {trials} unpruned trials of {epochs} epochs, to "
         f"{SAME}, is reached:\n\n| sampler | pruner | without, median | with, median | share, median |"
         "\n|---|---|---|---|---|"
     )
-    for sampler in ("random", "tpe", "gp"):
-        unpruned = [study(seed, sampler, "none", given.trials, epochs) for seed in seeds]
+    for sampler in samplers:
+        unpruned = [study(seed, sampler, "none", trials, epochs) for seed in seeds]
         targets = [told[-1][0] + SAME for told in unpruned]
         without = [
             next(spent for best, spent in told if best <= target)
@@ -104,7 +117,7 @@ def main() -> None:
         for pruner in ("median", "hyperband"):
             with_it = []
             for seed, target in zip(seeds, targets, strict=True):
-                best, spent = study(seed, sampler, pruner, 4 * given.trials, epochs, target)[-1]
+                best, spent = study(seed, sampler, pruner, 4 * trials, epochs, target)[-1]
                 with_it.append(spent if best <= target else math.inf)
             share = np.median(np.array(with_it) / np.array(without))
             print(
