@@ -165,7 +165,7 @@ def test_a_fresh_clone_goes_on_from_the_copy_that_travels(
 def test_pretraining_uses_the_best_and_leads_to_its_trial(
     searched: Project, tmp_path: Path
 ) -> None:
-    project = searched.copy(tmp_path / "project")
+    project = searched.copy(tmp_path / "project").set(**{"compute.ahead": False})
     found = best(project)
     shown = project.run("pretrain", "eng")
     assert f"trial {found['trial']} of the study {found['study']}" in shown
