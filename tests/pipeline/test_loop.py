@@ -269,16 +269,3 @@ def test_dvc_runs_it_all_once_and_an_experiment_beside_it(tmp_path: Path) -> Non
     assert name in shown
     table = [line for line in shown.splitlines() if name in line or "arch" in line]
     assert re.search(r"\bcpc\b", "\n".join(table))
-
-    # The same by MLflow: what is in DVC's cache is not run again, and the project's run is finished.
-    seed = yaml.safe_load((project.root / "params.yaml").read_text("utf-8"))["seed"]
-    before = {run.info.run_id for run in project.runs()}
-    project.shell(
-        "mlflow", "run", ".", "--env-manager", "local", "--experiment-name", "recitative",
-        "-P", "arch=cpc", "-P", f"seed={seed}",
-    )  # fmt: skip
-    made = [run for run in project.runs() if run.info.run_id not in before]
-    [whole] = [run for run in made if "mlflow.project.entryPoint" in run.data.tags]
-    assert whole.info.status == "FINISHED"
-    assert whole.data.params["arch"] == "cpc"
-    assert {run.data.tags.get("transfer_mode") for run in made} <= {None, "report"}
