@@ -13,7 +13,7 @@ from recitative.errors import UserError
 from recitative.evaluation.claims import CellName
 from recitative.files import read_json, write_csv, write_json
 from recitative.params import load_params
-from recitative.stages import claims
+from recitative.stages import claims, earlier
 from recitative.tracking.predictions import PretrainingRun, RunPredictions
 
 
@@ -27,7 +27,7 @@ def project(tmp_path, monkeypatch, project_root):
     shutil.copy(project_root / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(claims, "require_clean", lambda *_, **__: None)
-    monkeypatch.setattr(claims, "predictions_of", lambda *_, **__: [])
+    monkeypatch.setattr(earlier, "predictions_of", lambda *_, **__: [])
     monkeypatch.setattr(claims, "pretraining_runs", lambda _: [])
     names = renamed(n for n in MATRIX + CONTROLS if (n.experiment, n.arch) == ("1", "scae"))
     cells = simulate(names, 1, songs=24, repeats=2)
@@ -92,7 +92,7 @@ def test_runs_of_another_experiment_add_what_is_missing(project, monkeypatch):
     tables = simulate(cpc, 1, songs=24, repeats=2)
     asked = {}
 
-    def earlier(hashes, protocol, labels, same):
+    def left_behind(hashes, protocol, labels, same):
         asked.update(hashes=hashes, protocol=protocol, labels=labels, same=same)
         return [
             RunPredictions(
@@ -102,7 +102,7 @@ def test_runs_of_another_experiment_add_what_is_missing(project, monkeypatch):
             for r, part in tables[n].groupby("repeat")
         ]
 
-    monkeypatch.setattr(claims, "predictions_of", earlier)
+    monkeypatch.setattr(earlier, "predictions_of", left_behind)
     trained = [
         PretrainingRun("demo", "cpc", language, 2021, 4, 2, 0.7, 1, 3, f"cpc-{language}")
         for language in ("eng", "man", "mix")
@@ -122,7 +122,7 @@ def test_what_lies_in_build_comes_before_an_earlier_run_of_the_same_cell(project
     name = CellName("demo", "scae", FE, "eng2eng")
     table = simulate([name], 9, songs=24, repeats=1)[name]
     stale = RunPredictions("demo", "scae", FE, "eng2eng", 7, 0.1, "stale", table)
-    monkeypatch.setattr(claims, "predictions_of", lambda *_, **__: [stale])
+    monkeypatch.setattr(earlier, "predictions_of", lambda *_, **__: [stale])
     assert "stale" not in judged(fast(monkeypatch))["1"]["run_ids"]
 
 
@@ -134,7 +134,7 @@ def test_another_split_under_the_same_name_is_refused(project, monkeypatch):
         RunPredictions("demo", n.arch, n.mode, n.pairing, 0, 0.1, str(n), tables[n]) for n in cells
     ]
     assert name in tables
-    monkeypatch.setattr(claims, "predictions_of", lambda *_, **__: found)
+    monkeypatch.setattr(earlier, "predictions_of", lambda *_, **__: found)
     with pytest.raises(UserError, match="different songs"):
         claims.run(fast(monkeypatch))
     assert not Path("build/claims").exists()

@@ -54,6 +54,7 @@ def test_gradients_pass_where_values_do_and_evaluation_changes_nothing() -> None
     assert torch.equal(layer.eval()(x), x)
     assert torch.equal(Dropout(0.0).train()(x), x)
     assert torch.equal(Dropout(0.001).train()(x), x)  # below 1/512 it rounds to none
+    assert torch.isfinite(Dropout(0.9999).train()(x)).all()  # and never to all
 
 
 def test_any_layout_and_type_and_the_same_seed_the_same_mask() -> None:

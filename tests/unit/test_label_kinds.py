@@ -7,7 +7,7 @@ from test_comparisons import cell
 
 from recitative.files import write_csv
 from recitative.params import Params, load_params
-from recitative.stages import label_kinds
+from recitative.stages import earlier, label_kinds
 from recitative.tracking.predictions import RunPredictions
 
 
@@ -42,7 +42,7 @@ def test_present_and_earlier_kinds_are_compared(
             for arch, pairing in (("scae", "eng2eng"), ("cpc", "eng2eng"), ("scae", "none2eng"))
         ]  # fmt: skip
 
-    monkeypatch.setattr(label_kinds, "predictions_of", found)
+    monkeypatch.setattr(earlier, "predictions_of", found)
     [row] = label_kinds.compared_labels(params)  # another arch and a control are no kind
     assert (row["a_labels"], row["b_labels"], row["songs"]) == ("majority", "soft", 40)
     assert row["difference"] < -20
@@ -51,5 +51,5 @@ def test_present_and_earlier_kinds_are_compared(
 
 
 def test_one_kind_alone_is_no_comparison(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(label_kinds, "predictions_of", lambda *_: [])
+    monkeypatch.setattr(earlier, "predictions_of", lambda *_: [])
     assert label_kinds.compared_labels(params) == []

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from recitative.evaluation import EvaluateConfig
@@ -79,19 +80,14 @@ def compare(cells: Cells, config: EvaluateConfig, seed: int) -> list[dict[str, A
         for key in (a, b):
             decisions.setdefault(key, song_decisions(cells[key], "quadrant"))
         left, right = decisions[a], decisions[b]
-        require_same_songs(left, right)
         rng = derive_rng(seed, "compare", a.mode, a.pairing, b.mode, b.pairing)
-        found = paired_difference(
-            left.true, left.predicted, right.predicted, 4, rng, draws=config.draws
-        )
         arch = str(cells[a]["arch"].iloc[0])
         rows.append(
             {
                 "music_language": a.music, "arch": arch, "task": "quadrant",
                 "a_mode": a.mode, "a_pairing": a.pairing, "b_mode": b.mode, "b_pairing": b.pairing,
-                "songs": len(left.songs), "difference": found.value, "low": found.low,
-                "high": found.high, "p_songs": found.p_songs, "p_repeats": found.p_repeats,
             }
+            | _measured(left, right, config, rng)
         )  # fmt: skip
     return _corrected(rows)
 
@@ -117,20 +113,29 @@ def compare_labels(
             left, right = (
                 song_decisions(kinds[kind][key], "quadrant") for kind in (a_labels, b_labels)
             )
-            require_same_songs(left, right)
             rng = derive_rng(seed, "labels", a_labels, b_labels, key.mode, key.pairing)
-            found = paired_difference(
-                left.true, left.predicted, right.predicted, 4, rng, draws=config.draws
-            )
             rows.append(
                 {
                     "music_language": key.music, "mode": key.mode, "pairing": key.pairing,
-                    "a_labels": a_labels, "b_labels": b_labels, "songs": len(left.songs),
-                    "difference": found.value, "low": found.low, "high": found.high,
-                    "p_songs": found.p_songs, "p_repeats": found.p_repeats,
+                    "a_labels": a_labels, "b_labels": b_labels,
                 }
+                | _measured(left, right, config, rng)
             )  # fmt: skip
     return _corrected(rows)
+
+
+def _measured(
+    left: SongDecisions, right: SongDecisions, config: EvaluateConfig, rng: np.random.Generator
+) -> dict[str, Any]:
+    """How many songs, the difference in points with its interval, and both p-values."""
+    require_same_songs(left, right)
+    found = paired_difference(
+        left.true, left.predicted, right.predicted, 4, rng, draws=config.draws
+    )
+    return {
+        "songs": len(left.songs), "difference": found.value, "low": found.low, "high": found.high,
+        "p_songs": found.p_songs, "p_repeats": found.p_repeats,
+    }  # fmt: skip
 
 
 def _corrected(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

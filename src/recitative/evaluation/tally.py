@@ -11,7 +11,11 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-_STEPS = (1.0, 0.5, 0.25)  # exact in binary, so that a value is on the scale or is not
+_STEPS = (
+    1.0,
+    0.5,
+    0.25,
+)  # coarse first; exact in binary, so that a value is on the scale or is not
 MOST = 128  # values of a scale; a byte holds their places and one more for "no rating"
 _ROWS = 15  # a block of 10,000 columns is 1.2 MB
 _FULL = 255  # rows until a byte could overflow; a multiple of _ROWS
@@ -36,10 +40,9 @@ def _count(table: Floats, sample: Floats) -> tuple[Floats, Ints] | None:
     low, high = np.fmin.reduce(sample, axis=None), np.fmax.reduce(sample, axis=None)
     if not (np.isfinite(low) and np.isfinite(high)) or high - low >= MOST:
         return None
-    finest = [step for step in _STEPS if np.all(_on_scale(sample, low, step))]
-    if not finest or (high - low) / finest[0] >= MOST:
+    step = next((step for step in _STEPS if _on_scale(sample, low, step)), None)
+    if step is None or (high - low) / step >= MOST:
         return None
-    step = finest[0]
     rows, columns = table.shape
     size = int((high - low) / step) + 1
     counts = np.zeros((size, columns), dtype=np.int64)
@@ -56,9 +59,9 @@ def _count(table: Floats, sample: Floats) -> tuple[Floats, Ints] | None:
     return low + used * step, counts[used]
 
 
-def _on_scale(sample: Floats, low: float, step: float) -> npt.NDArray[np.bool_]:
+def _on_scale(sample: Floats, low: float, step: float) -> bool:
     places = (sample - low) / step
-    return np.asarray((places == np.rint(places)) | np.isnan(places))
+    return bool(np.all((places == np.rint(places)) | np.isnan(places)))
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

@@ -23,7 +23,7 @@ class Dropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape to the same; the random words come from torch's global generator."""
-        dropped = round(self.share * LEVELS)
+        dropped = min(round(self.share * LEVELS), LEVELS - 1)  # something is always kept
         if not self.training or not dropped:
             return x
         if x.device.type != "cpu":

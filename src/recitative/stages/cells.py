@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import psutil
 import torch
 from filelock import FileLock
 
@@ -40,8 +39,8 @@ from recitative.params import Params
 from recitative.reports.figures import confusion_figure, history_figure
 from recitative.seeding import derive_seed, seed_everything
 from recitative.stages import identity
-from recitative.stages.parallel import in_parallel
-from recitative.stages.workspace import FEATURES, INDEX, SPLITS, role_clips
+from recitative.stages.parallel import in_parallel, stop_without
+from recitative.stages.workspace import FEATURES, INDEX, SPLITS, content_key, role_clips
 from recitative.tracking.runs import Run
 from recitative.tracking.runs import run as open_run
 
@@ -100,6 +99,23 @@ class Finished:
         return pd.concat([pd.read_csv(path) for path in self.predictions], ignore_index=True)
 
 
+def music_key(params: Params, music: str, *more: Any) -> str:
+    """The key of what is trained on a music set: its features, split and labels, and `more`."""
+    role = f"music-{music}"
+    return content_key(
+        FEATURES / role / "features.json",
+        SPLITS / f"{role}.csv",
+        INDEX / f"{role}.csv",
+        [
+            params.seed,
+            str(Compute.decide(params.compute)),
+            params.split.model_dump(mode="json"),
+            params.features.segment_hop,
+        ],
+        *more,
+    )
+
+
 def load_music(params: Params, music: str) -> tuple[LabelledSegments, list[Parts]]:
     """A music role's segments, and its parts in each fold (one where nothing is folded)."""
     role = f"music-{music}"
@@ -146,8 +162,7 @@ def run_repeats(repeats: Sequence[Repeat]) -> list[list[Finished]]:
 def run_repeat(repeat: Repeat) -> None:
     """Train the modes of one repeat, in order."""
     for mode in repeat.modes:
-        if not psutil.pid_exists(repeat.stage):
-            raise SystemExit("the stage that waited for this repeat was killed")
+        stop_without(repeat.stage)
         # The lock: a worker outlives its killed stage by the mode that it is at.
         with FileLock(_done(repeat, mode).with_suffix(".lock")):
             if not _is_done(repeat, mode):

@@ -24,6 +24,7 @@ from recitative.evaluation.verdicts import (
 from recitative.files import atomic_folder, read_csv, read_json, write_json
 from recitative.params import Params
 from recitative.seeding import derive_rng
+from recitative.stages.earlier import earlier_predictions
 from recitative.stages.workspace import (
     CLAIMS,
     CONTROLS,
@@ -33,10 +34,9 @@ from recitative.stages.workspace import (
     PRETRAIN,
     SPLITS,
     TRANSFER,
-    file_digest,
     workers,
 )
-from recitative.tracking.predictions import predictions_of, pretraining_runs
+from recitative.tracking.predictions import pretraining_runs
 
 MUSIC = ("eng", "man")
 
@@ -87,12 +87,9 @@ def _take_earlier(
     hours: dict[str, float],
 ) -> None:
     """Add the cells of other experiments on the same split, trained in the same way."""
-    same = {"size": params.size, "transfer.head": params.transfer.head}
     tables: dict[CellName, list[pd.DataFrame]] = defaultdict(list)
-    hashes = {music: file_digest(SPLITS / f"music-{music}.csv") for music in MUSIC}
-    for found in predictions_of(hashes, params.protocol, params.transfer.labels, same):
+    for found in earlier_predictions(params, params.transfer.labels):
         name = CellName(found.experiment, found.arch, found.mode, found.pairing)
-        check_predictions(found.table, f"MLflow run {found.run_id}: predictions.csv")
         tables[name].append(found.table)
         runs[name].append(found.run_id)
         if found.speech_hours is not None:

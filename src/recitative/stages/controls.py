@@ -18,40 +18,37 @@ from recitative.learning.baselines import (
 )
 from recitative.learning.compute import Compute
 from recitative.learning.config import TRANSFER_MODES, TransferConfig
-from recitative.models.storage import Description, describe
+from recitative.models.storage import Description
 from recitative.params import Params
 from recitative.seeding import derive_seed
 from recitative.stages import identity
+from recitative.stages.ahead import RESULT, make_and_publish
 from recitative.stages.cells import (
     Repeat,
     label,
     load_music,
     log_predictions,
+    music_key,
     run_repeats,
     scores,
 )
-from recitative.stages.outputs import Baseline, publish, summary_lines, write_cells
+from recitative.stages.outputs import Baseline, summary_lines, write_cells
 from recitative.stages.parallel import in_parallel
 from recitative.stages.workspace import (
     CONTROLS,
     DATA,
-    FEATURES,
     INDEX,
-    RESULT,
     SPLITS,
     classifier_description,
-    content_key,
+    pretrained_description,
     role_clips,
-    up_to_date,
-    working,
-    working_ahead,
 )
 from recitative.tracking.runs import Run, parent_run_id, reap
 from recitative.tracking.runs import run as open_run
 
 
 @dataclass(frozen=True, eq=False)
-class Set:
+class ControlSet:
     """The controls of one music set: what they are made of, and the key of all they depend on."""
 
     params: Params
@@ -62,37 +59,14 @@ class Set:
     key: str
 
     @staticmethod
-    def of(params: Params, music: str) -> "Set":
+    def of(params: Params, music: str) -> "ControlSet":
         """The controls of one language's music."""
-        role, features = f"music-{music}", params.features
-        pretrained = describe(
-            params.pretrain.arch,
-            params.encoder,
-            params.arch,
-            features.n_mels,
-            features.segment_frames,
-        )
-        description = classifier_description(params, pretrained)
-        transfer, missing = (
-            params.controls.transfer(params.transfer),
-            _missing(params.controls.names),
-        )
-        key = content_key(
-            description,
-            transfer.model_dump(mode="json"),
-            FEATURES / role / "features.json",
-            SPLITS / f"{role}.csv",
-            INDEX / f"{role}.csv",
-            [
-                params.seed,
-                str(Compute.decide(params.compute)),
-                params.split.model_dump(mode="json"),
-                features.segment_hop,
-                list(params.controls.names),
-                sorted(missing),
-            ],
-        )
-        return Set(params, music, transfer, description, missing, key)
+        description = classifier_description(params, pretrained_description(params))
+        transfer = params.controls.transfer(params.transfer)
+        missing = _missing(params.controls.names)
+        names = [list(params.controls.names), sorted(missing)]
+        key = music_key(params, music, description, transfer.model_dump(mode="json"), names)
+        return ControlSet(params, music, transfer, description, missing, key)
 
     @property
     def out(self) -> Path:
@@ -100,7 +74,7 @@ class Set:
         return CONTROLS / self.music
 
     @property
-    def stage(self) -> str:
+    def name(self) -> str:
         """How its work folder is called."""
         return f"controls-{self.music}"
 
@@ -116,31 +90,15 @@ def run(params: Params, music: str) -> None:
     The other set's are run in the same processes (`compute.ahead`).
     """
     require_clean(SPLITS, INDEX, allow_leaks=params.split.leak == "released")
-    mine = Set.of(params, music)
-    with working(mine.stage, mine.key) as work:
-        if not (work / RESULT).exists():
-            with ExitStack() as stack:
-                _run({mine: work} | _ahead(mine, stack))
-        publish(work / RESULT, mine.out)
+    mine = ControlSet.of(params, music)
+    others = [other for other in ("eng", "man") if other != music and params.compute.ahead]
+    make_and_publish(mine, (ControlSet.of(params, other) for other in others), _run)
     left_out = (f"{name}: left out: {why}" for name, why in mine.missing.items())
     for line in [*summary_lines(mine.out), *left_out]:
         click.echo(f"none2{music} {line}")
 
 
-def _ahead(mine: Set, stack: ExitStack) -> dict[Set, Path]:
-    """The other music set, where it is out of date."""
-    found: dict[Set, Path] = {}
-    for music in ("eng", "man") if mine.params.compute.ahead else ():
-        if music != mine.music and not up_to_date(
-            (other := Set.of(mine.params, music)).out, other.key
-        ):
-            work = stack.enter_context(working_ahead(other.stage, other.key))
-            if work and not (work / RESULT).exists():
-                found[other] = work
-    return found
-
-
-def _run(sets: dict[Set, Path]) -> None:
+def _run(sets: dict[ControlSet, Path]) -> None:
     """Run the controls of these sets side by side, each into its work folder."""
     reap()
     compute = next(iter(sets)).params.compute
@@ -180,7 +138,7 @@ def _run(sets: dict[Set, Path]) -> None:
             )  # fmt: skip
 
 
-def _parent(one: Set, work: Path) -> AbstractContextManager[Run]:
+def _parent(one: ControlSet, work: Path) -> AbstractContextManager[Run]:
     """The run that groups a set's."""
     compute = Compute.decide(one.params.compute)
     cell = identity.labels(one.params, compute, "none", one.music, "parent", "all")

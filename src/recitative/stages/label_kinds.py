@@ -9,12 +9,11 @@ from typing import Any, get_args
 
 import pandas as pd
 
-from recitative.evaluation.comparisons import CellKey, compare_labels
-from recitative.evaluation.metrics import check_predictions
+from recitative.evaluation.comparisons import CellKey, compare_labels, split_cells
 from recitative.learning.config import LabelKind
 from recitative.params import Params
-from recitative.stages.workspace import PAIRINGS, SPLITS, TRANSFER, file_digest
-from recitative.tracking.predictions import predictions_of
+from recitative.stages.earlier import earlier_predictions
+from recitative.stages.workspace import PAIRINGS, TRANSFER
 
 Tables = dict[CellKey, pd.DataFrame]
 
@@ -36,21 +35,13 @@ def compared_labels(params: Params) -> list[dict[str, Any]]:
 
 
 def _here() -> Tables:
-    cells: Tables = {}
-    for pairing in PAIRINGS:
-        path = TRANSFER / pairing / "predictions.csv"
-        if path.exists():
-            for mode, table in pd.read_csv(path).groupby("transfer_mode", sort=False):
-                cells[CellKey(str(mode), pairing)] = table
-    return cells
+    paths = {pairing: TRANSFER / pairing / "predictions.csv" for pairing in PAIRINGS}
+    return split_cells({name: pd.read_csv(path) for name, path in paths.items() if path.exists()})
 
 
 def _earlier(params: Params, kind: str) -> Tables:
-    hashes = {music: file_digest(SPLITS / f"music-{music}.csv") for music in ("eng", "man")}
-    same = {"size": params.size, "transfer.head": params.transfer.head}
     parts: dict[CellKey, list[pd.DataFrame]] = defaultdict(list)
-    for found in predictions_of(hashes, params.protocol, kind, same):
+    for found in earlier_predictions(params, kind):
         if found.arch == params.pretrain.arch and found.pairing in PAIRINGS:
-            check_predictions(found.table, f"MLflow run {found.run_id}: predictions.csv")
             parts[CellKey(found.mode, found.pairing)].append(found.table)
     return {key: pd.concat(tables, ignore_index=True) for key, tables in parts.items()}

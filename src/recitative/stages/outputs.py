@@ -65,12 +65,6 @@ def write_cells(
             write_json(folder / "missing.json", missing)
 
 
-def publish(result: Path, out: Path) -> None:
-    """What was made in a work folder as the stage's output; the work folder may still be needed."""
-    with atomic_folder(out) as folder:
-        shutil.copytree(result, folder, dirs_exist_ok=True)
-
-
 def summary_lines(out: Path) -> list[str]:
     """A line a mode for the screen."""
     return [

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+import psutil
 from joblib import Parallel, delayed
 from joblib.externals.loky import process_executor
 
@@ -25,6 +26,12 @@ def in_parallel(
         delayed(_alone)(compute.threads, work, *task) for task in tasks
     )
     return list(results)
+
+
+def stop_without(stage: int) -> None:
+    """End this worker, which outlives it, where the process of the stage that waits was killed."""
+    if not psutil.pid_exists(stage):
+        raise SystemExit("the stage that waited for this work was killed")
 
 
 def _alone(threads: int, work: Callable[..., T], *task: Any) -> T:

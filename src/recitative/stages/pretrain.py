@@ -1,13 +1,11 @@
 """`recitative pretrain LANGUAGE`: self-supervised training on speech -> build/pretrain/<language>/."""
 
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import click
-import psutil
 from filelock import FileLock
 from tqdm import tqdm
 
@@ -17,31 +15,28 @@ from recitative.learning.checkpoint import Checkpoint
 from recitative.learning.compute import Compute
 from recitative.learning.pretraining import prepare
 from recitative.learning.training import fit
-from recitative.models.storage import Description, describe, save_weights
+from recitative.models.storage import Description, save_weights
 from recitative.params import Params
 from recitative.reports.figures import history_figure
 from recitative.seeding import derive_seed
 from recitative.stages import identity
-from recitative.stages.outputs import publish
-from recitative.stages.parallel import in_parallel
+from recitative.stages.ahead import RESULT, make_and_publish
+from recitative.stages.parallel import in_parallel, stop_without
 from recitative.stages.searched import with_best
 from recitative.stages.speech import read_speech
 from recitative.stages.workspace import (
     INDEX,
     LANGUAGES,
     PRETRAIN,
-    RESULT,
     SPLITS,
     content_key,
-    up_to_date,
-    working,
-    working_ahead,
+    pretrained_description,
 )
 from recitative.tracking.runs import parent_run_id, reap
 from recitative.tracking.runs import run as open_run
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Training:
     """One language's pretraining: what it is made of, and the key of all that it depends on."""
 
@@ -64,21 +59,19 @@ class Training:
     @property
     def description(self) -> Description:
         """What rebuilds the model."""
-        params, features = self.params, self.params.features
-        return describe(
-            params.pretrain.arch,
-            params.encoder,
-            params.arch,
-            features.n_mels,
-            features.segment_frames,
-        )
+        return pretrained_description(self.params)
+
+    @property
+    def out(self) -> Path:
+        """Where the stage writes."""
+        return PRETRAIN / self.language
 
     @property
     def name(self) -> str:
         """How its work folder is called."""
         return f"pretrain-{self.params.pretrain.arch}-{self.language}"
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Of all that the result depends on."""
         params = self.params
@@ -99,29 +92,19 @@ class Training:
 def run(params: Params, language: str) -> None:
     """Train on the speech of one language; the chosen epoch's weights are written.
 
-    The languages that are still to come are trained side by side with it, and their stages find
-    their work done (`compute.ahead`).
+    The languages that are still to come are trained side by side with it.
     """
     require_clean(SPLITS, INDEX, allow_leaks=params.split.leak == "released")
     params, found = with_best(params)
     mine = Training(params, language, found, parent_run_id())
-    with working(mine.name, mine.key) as work:
-        if not (work / RESULT).exists():
-            reap()
-            with ExitStack() as stack:
-                in_parallel(train, [(mine, work), *_ahead(mine, stack)], params.compute)
-        publish(work / RESULT, PRETRAIN / language)
+    others = [other for other in LANGUAGES if other != language and params.compute.ahead]
+    make_and_publish(mine, (replace(mine, language=other) for other in others), _make)
 
 
-def _ahead(mine: Training, stack: ExitStack) -> Iterator[tuple[Training, Path]]:
-    """The other languages that are out of date."""
-    for language in LANGUAGES if mine.params.compute.ahead else ():
-        other = replace(mine, language=language)
-        if language == mine.language or up_to_date(PRETRAIN / language, other.key):
-            continue
-        work = stack.enter_context(working_ahead(other.name, other.key))
-        if work and not (work / RESULT).exists():
-            yield other, work
+def _make(trainings: dict[Training, Path]) -> None:
+    reap()
+    compute = next(iter(trainings)).params.compute
+    in_parallel(train, list(trainings.items()), compute)
 
 
 def train(training: Training, work: Path) -> None:
@@ -158,8 +141,7 @@ def _train(training: Training, work: Path) -> None:
         for epoch in tqdm(epochs, f"pretrain {arch} {language}", config.epochs, disable=None):
             history.append(epoch.row())
             tracked.log_metrics(epoch.metrics(), step=epoch.index)
-            if not psutil.pid_exists(training.stage):
-                raise SystemExit("the stage that waited for this training was killed")
+            stop_without(training.stage)
         kept = [row for row in history if row["best"] or config.keep == "last"][-1]
         tracked.log_metrics({f"final_{name}": value for name, value in kept.items()})
         save_weights(folder / "model.safetensors", made.model)

@@ -25,6 +25,7 @@ from recitative.reports.html import Evidence, write_report
 from recitative.reports.tables import summary_text
 from recitative.stages import identity
 from recitative.stages.label_kinds import compared_labels
+from recitative.stages.searched import PAGE
 from recitative.stages.workspace import (
     AGREEMENT,
     CLAIMS,
@@ -38,7 +39,6 @@ from recitative.stages.workspace import (
     PRETRAIN,
     REGISTRY,
     REPORT,
-    SEARCH,
     SPLITS,
     TRANSFER,
 )
@@ -47,7 +47,6 @@ from recitative.tracking.predictions import readable_store
 from recitative.tracking.runs import parent_run_id
 from recitative.tracking.runs import run as open_run
 
-SEARCH_PAGE = SEARCH / "search.html"
 PICTURES = {"raters": "Every two raters", "confusion": "What other raters say of a clip"}
 
 
@@ -107,15 +106,15 @@ def run(params: Params, check_controls: bool = False) -> None:
         runs=dict(_runs(folders)),
         earlier=earlier,
         labels=labels,
-        searched=SEARCH_PAGE.exists() and bool(params.search.trials),
+        searched=PAGE.exists() and bool(params.search.trials),
     )
     with atomic_folder(REPORT) as folder:
         write_report(evidence, folder)
         write_csv(folder / "tables" / "labels.csv", LABEL_COLUMNS, labels)
         if (CLAIMS / "claims.json").exists():
             shutil.copyfile(CLAIMS / "claims.json", folder / "claims.json")
-        if SEARCH_PAGE.exists():
-            shutil.copyfile(SEARCH_PAGE, folder / SEARCH_PAGE.name)
+        if PAGE.exists():
+            shutil.copyfile(PAGE, folder / PAGE.name)
         _log(params, folder)
     click.echo(f"{REPORT}/index.html")
 

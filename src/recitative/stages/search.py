@@ -33,14 +33,14 @@ from recitative.params import Params
 from recitative.reports.search_page import write_search_page
 from recitative.seeding import derive_rng, derive_seed
 from recitative.stages import identity
-from recitative.stages.searched import BEST, searchable, space_of, with_values, write_best
+from recitative.stages.searched import BEST, PAGE, searchable, space_of, with_values, write_best
 from recitative.stages.speech import read_speech
 from recitative.stages.workspace import SEARCH, SPLITS, content_key, workers
 from recitative.tracking.runs import parent_run_id, reap
 from recitative.tracking.runs import run as open_run
 from recitative.tracking.store import project_root
 
-TRIALS, PAGE, COPY = SEARCH / "trials.csv", SEARCH / "search.html", SEARCH / "study.log"
+TRIALS, COPY = SEARCH / "trials.csv", SEARCH / "study.log"
 _RUN_ID = "run_id"  # attribute of the study and of each trial
 _POLL = 1.0  # s between looks at trials that run elsewhere
 _SECTIONS = ("pretrain", "encoder", "features", "balance")

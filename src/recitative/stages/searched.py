@@ -15,6 +15,7 @@ from recitative.params import Params
 from recitative.stages.workspace import SEARCH
 
 BEST = SEARCH / "best.yaml"
+PAGE = SEARCH / "search.html"
 _SHARED = {
     "learning_rate": "pretrain",
     "decay": "pretrain",

@@ -1,7 +1,9 @@
 """`recitative transfer PAIRING`: a pretrained encoder to music -> build/transfer/<pairing>/."""
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -14,22 +16,17 @@ from recitative.learning.transfer import encode
 from recitative.models.storage import Description, build_classifier, build_encoder
 from recitative.params import Params
 from recitative.stages import identity
-from recitative.stages.cells import Repeat, load_encoder, load_music, run_repeats
-from recitative.stages.outputs import publish, summary_lines, write_cells
+from recitative.stages.ahead import RESULT, make_and_publish
+from recitative.stages.cells import Repeat, load_encoder, load_music, music_key, run_repeats
+from recitative.stages.outputs import summary_lines, write_cells
 from recitative.stages.parallel import in_parallel
 from recitative.stages.workspace import (
-    FEATURES,
     INDEX,
     PAIRINGS,
     PRETRAIN,
-    RESULT,
     SPLITS,
     TRANSFER,
     classifier_description,
-    content_key,
-    up_to_date,
-    working,
-    working_ahead,
 )
 from recitative.tracking.runs import Run, parent_run_id, reap
 from recitative.tracking.runs import run as open_run
@@ -54,21 +51,8 @@ class Cell:
         speech, music = pairing.split("2")
         weights = PRETRAIN / speech / "model.safetensors"
         description = classifier_description(params, read_json(PRETRAIN / speech / "model.json"))
-        role = f"music-{music}"
-        key = content_key(
-            description,
-            params.transfer.model_dump(mode="json"),
-            weights,
-            FEATURES / role / "features.json",
-            SPLITS / f"{role}.csv",
-            INDEX / f"{role}.csv",
-            [
-                params.seed,
-                str(Compute.decide(params.compute)),
-                params.split.model_dump(mode="json"),
-                params.features.segment_hop,
-            ],
-        )
+        transfer = params.transfer.model_dump(mode="json")
+        key = music_key(params, music, description, transfer, weights)
         return Cell(pairing, speech, music, description, weights, key)
 
     @property
@@ -77,7 +61,7 @@ class Cell:
         return TRANSFER / self.pairing
 
     @property
-    def stage(self) -> str:
+    def name(self) -> str:
         """How its work folder is called."""
         return f"transfer-{self.pairing}"
 
@@ -85,16 +69,11 @@ class Cell:
 def run(params: Params, pairing: str) -> None:
     """Train every mode, every repeat; write the test predictions and the best repeat's weights.
 
-    DVC runs one stage at a time. So that no core waits, the pairings that are still to come are
-    trained in the same processes, and their stages find their work done (`compute.ahead`).
+    The pairings that are still to come are trained in the same processes.
     """
     require_clean(SPLITS, INDEX, allow_leaks=params.split.leak == "released")
     cell = Cell.of(params, pairing)
-    with working(cell.stage, cell.key) as work:
-        if not (work / RESULT).exists():
-            with ExitStack() as stack:
-                _train(params, {cell: work} | _ahead(params, cell, stack))
-        publish(work / RESULT, cell.out)
+    make_and_publish(cell, _others(params, cell), partial(_train, params))
     for line in summary_lines(cell.out):
         click.echo(f"{pairing} {line}")
 
@@ -124,21 +103,11 @@ def _train(params: Params, cells: dict[Cell, Path]) -> None:
             )
 
 
-def _ahead(params: Params, cell: Cell, stack: ExitStack) -> dict[Cell, Path]:
-    """The other pairings that are out of date, and whose pretrained model is there."""
-    found: dict[Cell, Path] = {}
-    if not params.compute.ahead:
-        return found
-    for pairing in PAIRINGS:
-        if pairing == cell.pairing or not (PRETRAIN / pairing[:3] / "model.json").exists():
-            continue
-        other = Cell.of(params, pairing)
-        if up_to_date(other.out, other.key):
-            continue
-        work = stack.enter_context(working_ahead(other.stage, other.key))
-        if work and not (work / RESULT).exists():
-            found[other] = work
-    return found
+def _others(params: Params, cell: Cell) -> Iterator[Cell]:
+    """The other pairings whose pretrained model is there."""
+    for pairing in PAIRINGS if params.compute.ahead else ():
+        if pairing != cell.pairing and (PRETRAIN / pairing[:3] / "model.json").exists():
+            yield Cell.of(params, pairing)
 
 
 def _parent(params: Params, cell: Cell, work: Path) -> AbstractContextManager[Run]:

@@ -17,7 +17,6 @@ import click
 from filelock import FileLock, Timeout
 
 from recitative.corpora.indexing import IndexedClip, read_index
-from recitative.files import read_json
 from recitative.learning.config import ComputeConfig
 from recitative.params import Params
 from recitative.tracking.store import project_root
@@ -40,8 +39,6 @@ AGREEMENT = BUILD / "agreement"
 REGISTRY = BUILD / "registry"
 CLAIMS = BUILD / "claims"
 REPORT = BUILD / "report"
-
-RESULT = "result"  # below a work folder: what its stage will write
 
 LANGUAGES = {"eng": "English", "man": "Mandarin", "mix": "mixed"}
 PAIRINGS = ("eng2eng", "man2eng", "mix2eng", "eng2man", "man2man", "mix2man")
@@ -102,12 +99,6 @@ def working_ahead(stage: str, key: str) -> Iterator[Path | None]:
         lock.release()
 
 
-def up_to_date(out: Path, key: str) -> bool:
-    """Whether the stage that writes the folder `out` ended well on the content that `key` names."""
-    run_json = out / "run.json"
-    return run_json.exists() and read_json(run_json).get("key") == key
-
-
 def _work(stage: str, key: str) -> tuple[Path, FileLock]:
     folder = project_root() / ".recitative" / "work" / f"{stage}-{key}"
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -136,6 +127,16 @@ def role_clips(role: str) -> list[IndexedClip]:
     if role == "speech-mix":
         return read_index(INDEX, "speech-eng") + read_index(INDEX, "speech-man")
     return read_index(INDEX, role)
+
+
+def pretrained_description(params: Params) -> "Description":
+    """What rebuilds a pretraining model of the present architecture."""
+    from recitative.models.storage import describe  # imports torch
+
+    features = params.features
+    return describe(
+        params.pretrain.arch, params.encoder, params.arch, features.n_mels, features.segment_frames
+    )
 
 
 def classifier_description(params: Params, pretrained: "Description") -> "Description":
