@@ -5,7 +5,6 @@ A version is known by the hash of its weights, so that registering twice makes o
 
 import hashlib
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -100,15 +99,12 @@ def _save_pyfunc(folder: Path, bundle: Path) -> None:
 
     from recitative import __version__
 
-    with warnings.catch_warnings():
-        # An answer's timeline is nested; MLflow's types have no more than "any" for that.
-        warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType")
-        mlflow.pyfunc.save_model(
-            path=folder,
-            python_model=str(Path(__file__).with_name("pyfunc_model.py")),
-            artifacts={"bundle": str(bundle)},
-            pip_requirements=[f"recitative=={__version__}"],
-        )
+    mlflow.pyfunc.save_model(
+        path=folder,
+        python_model=str(Path(__file__).with_name("pyfunc_model.py")),
+        artifacts={"bundle": str(bundle)},
+        pip_requirements=[f"recitative=={__version__}"],
+    )
 
 
 def _tag(version: Version, tags: Mapping[str, Any]) -> Version:
