@@ -13,6 +13,7 @@ from sklearn.svm import SVC
 import tiny
 from recitative.learning import baselines
 from recitative.learning.baselines import mfcc_statistics, predict_baseline
+from recitative.learning.config import BASELINES
 from recitative.learning.music import LabelledSegments, task_targets
 from recitative.learning.transfer import Parts
 
@@ -54,6 +55,10 @@ def labels(predicted: np.ndarray) -> dict[str, np.ndarray]:
 
 def clips_of(segments: LabelledSegments, part: np.ndarray) -> np.ndarray:
     return np.unique(segments.clip[part])
+
+
+def test_every_baseline_that_can_be_asked_for_is_there() -> None:
+    assert set(baselines._CLASSIFIERS) == set(BASELINES)
 
 
 def test_majority_is_the_most_frequent_training_class(
