@@ -114,7 +114,7 @@ def compare_pruners(seeds: range, trials: int, samplers: list[str]) -> None:
             next(spent for best, spent in told if best <= target)
             for told, target in zip(unpruned, targets, strict=True)
         ]
-        for pruner in ("median", "hyperband"):
+        for pruner in ("median", "hyperband", "halving"):
             with_it = []
             for seed, target in zip(seeds, targets, strict=True):
                 best, spent = study(seed, sampler, pruner, 4 * trials, epochs, target)[-1]

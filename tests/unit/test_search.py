@@ -74,13 +74,14 @@ def test_total_not_additional(tmp_path: Path) -> None:
     assert states(run(planned, 4)) == ["COMPLETE"] * 5
 
 
-def test_pruned_trials_are_finished_and_say_why(tmp_path: Path) -> None:
-    study = run(plan(tmp_path / "journal.log", pruner="hyperband", name="s"), 12)
+@pytest.mark.parametrize("pruner", ["halving", "hyperband"])
+def test_pruned_trials_are_finished_and_say_why(tmp_path: Path, pruner: str) -> None:
+    study = run(plan(tmp_path / "journal.log", pruner=pruner, name="s"), 12)
     progress = search.progress(study)
     assert progress.finished == 12
     rows = search.table(study, list(SPACE))
     assert {row["state"] for row in rows} == {"complete", "pruned"}
-    assert all("hyperband" in row["reason"] for row in rows if row["state"] == "pruned")
+    assert all(pruner in row["reason"] for row in rows if row["state"] == "pruned")
     assert all(row["epochs"] == 1 for row in rows if row["state"] == "pruned")
     assert search.best(study).value == min(r["value"] for r in rows if r["state"] == "complete")
 
@@ -164,7 +165,7 @@ def test_a_gaussian_process_learns_from_the_pruned_and_survives_a_divergence(
     one = {"scale": SPACE["scale"]}
     near = {}
     for sampler in ("gp", "random"):
-        planned = plan(tmp_path / sampler, pruner="hyperband", space=one, sampler=sampler)
+        planned = plan(tmp_path / sampler, pruner="halving", space=one, sampler=sampler)
         study = run(planned, 14, training)
         found = [abs(math.log10(trial.params["scale"]) + 3) for trial in study.trials[6:]]
         near[sampler] = sum(distance < 0.5 for distance in found)
@@ -518,7 +519,7 @@ def test_yaml_without_a_point_is_a_number_too(params_with: Callable[..., Any]) -
 
 @pytest.mark.parametrize("name", ["sampler", "pruner", "language"])
 def test_an_unknown_choice_lists_the_known(name: str, params_with: Callable[..., Any]) -> None:
-    known = {"sampler": "'gp', 'tpe' or 'random'", "pruner": "'hyperband', 'median' or 'none'"}
+    known = {"sampler": "'gp', 'tpe' or 'random'", "pruner": "'halving', 'hyperband', 'median' or 'none'"}
     with pytest.raises(UserError, match=known.get(name, "'speech-mix'")) as raised:
         params_with({name: "astrology"})
     assert f"search.{name}" in str(raised.value)

@@ -72,7 +72,7 @@ class SearchConfig(Section):
     study: str = Field(default="main", pattern=r"^[A-Za-z0-9_.-]+$")  # label; a new one starts anew
     sampler: Literal["gp", "tpe", "random"] = "gp"
     startup: int = Field(default=10, gt=0)  # random trials before the sampler has a model
-    pruner: Literal["hyperband", "median", "none"] = "hyperband"
+    pruner: Literal["halving", "hyperband", "median", "none"] = "halving"
     workers: int = Field(default=0, ge=0)  # processes; 0: compute.workers
     storage: str = "journal"  # journal, a journal file's path, or a database's URL
     heartbeat: int = Field(default=30, gt=0)  # s between signs of life; databases only

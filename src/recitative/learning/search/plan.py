@@ -29,7 +29,7 @@ class Plan:
         seed: root of the samplers' streams.
         sampler: `gp`, `tpe` or `random`.
         startup: random trials before the sampler has a model, and before the median prunes.
-        pruner: `hyperband`, `median` or `none`.
+        pruner: `halving`, `hyperband`, `median` or `none`.
         heartbeat: seconds between signs of life, on a database.
     """
 
@@ -42,7 +42,7 @@ class Plan:
     seed: int
     sampler: str = "gp"
     startup: int = 10
-    pruner: str = "hyperband"
+    pruner: str = "halving"
     heartbeat: int = 30
 
     @property
