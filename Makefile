@@ -9,7 +9,7 @@ export DO_NOT_TRACK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo use-data use-demo test test-slow lint format search-dashboard
+.PHONY: help setup demo demo-matrix paper use-data use-demo test test-slow lint format search-dashboard
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -29,6 +29,12 @@ demo: setup ## the whole loop on the embedded corpus: data, training, registry, 
 	@test -d .dvc || { git rev-parse --git-dir >/dev/null 2>&1 || git init --quiet; dvc init --quiet; }
 	@dvc repro
 	@recitative summary
+
+demo-matrix: setup ## both architectures on the embedded corpus, and one report of all
+	@recitative matrix --name demo-matrix pretrain.arch=scae,cpc
+
+paper: setup ## Experiments 1 and 2 of the paper on your corpora: 192 transfer trainings; goes on where it was cut
+	@recitative matrix --name paper size=paper pretrain.arch=scae,cpc balance.speech_hours=3,30
 
 use-data: setup ## your own corpora as data/: make use-data DATA=PATH
 	@test -n "$(DATA)" || { echo "error: name the folder: make use-data DATA=PATH"; exit 1; }

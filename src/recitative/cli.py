@@ -232,6 +232,16 @@ def faults(pairing: str, mode: str | None, json_file: Path | None, params_file: 
 
 
 @cli.command()
+@click.argument("overrides", nargs=-1, metavar="NAME=VALUE[,VALUE...]...", required=True)
+@click.option("--name", default="grid", show_default=True, help="The experiments: NAME-1, NAME-2.")
+def matrix(overrides: tuple[str, ...], name: str) -> None:
+    """Run a grid through DVC's queue, wait, and report on all of it (goes on where it was cut)."""
+    from recitative.stages.matrix import run
+
+    run(name, overrides)
+
+
+@cli.command()
 @PARAMS
 def summary(params_file: Path) -> None:
     """Print the results table, the promoted models and where the report is."""

@@ -11,10 +11,12 @@ from test_claims import CONTROLS, FE, MATRIX, simulate
 from recitative.cli import cli
 from recitative.errors import UserError
 from recitative.evaluation.claims import CellName
-from recitative.files import read_json, write_csv, write_json
+from recitative.files import read_csv, read_json, write_csv, write_json
 from recitative.params import load_params
 from recitative.stages import claims, earlier
 from recitative.tracking.predictions import PretrainingRun, RunPredictions
+
+CURVE = ((3.0, 2.5), (2.0, 2.0), (1.0, 2.25))  # losses of training and validation, by epoch
 
 
 def renamed(names, experiment="demo"):
@@ -104,7 +106,7 @@ def test_runs_of_another_experiment_add_what_is_missing(project, monkeypatch):
 
     monkeypatch.setattr(earlier, "predictions_of", left_behind)
     trained = [
-        PretrainingRun("demo", "cpc", language, 2021, 4, 2, 0.7, 1, 3, f"cpc-{language}")
+        PretrainingRun("demo", "cpc", language, 2021, 4, 2, 0.7, 1, 3, f"cpc-{language}", CURVE)
         for language in ("eng", "man", "mix")
     ]
     monkeypatch.setattr(claims, "pretraining_runs", lambda _: trained)
@@ -116,6 +118,13 @@ def test_runs_of_another_experiment_add_what_is_missing(project, monkeypatch):
     assert any(run.startswith("mlflow-") for run in found["6a"]["run_ids"])
     assert found["9"]["effect"] == pytest.approx(np.mean([3, 2, 2]) - 1)
     assert found["8"]["verdict"] == "not testable here"
+    matrix = read_csv(Path("build/claims/matrix.csv"))
+    there = {(row["arch"], row["transfer_mode"], row["pairing"]) for row in matrix}
+    assert {("scae", "full", "eng2man"), ("cpc", "full", "eng2man")} <= there
+    tests = read_csv(Path("build/claims/matrix_tests.csv"))
+    assert {row["arch"] for row in tests} == {"scae", "cpc"}
+    curves = read_csv(Path("build/claims/curves.csv"))
+    assert [float(row["validation_loss"]) for row in curves[:3]] == [loss for _, loss in CURVE]
 
 
 def test_what_lies_in_build_comes_before_an_earlier_run_of_the_same_cell(project, monkeypatch):

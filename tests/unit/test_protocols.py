@@ -1,5 +1,6 @@
 """What a protocol means: its table in docs/protocols.md, its diff, and the ladder of faults."""
 
+import json
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from click.testing import CliRunner
 from recitative import switches
 from recitative.cli import cli
 from recitative.errors import UserError
+from recitative.files import read_json
 from recitative.params import flatten, load_params
 from recitative.stages import faults
 from recitative.switches import AUTO, BY_SIZE, PROTOCOLS, ROWS, SIZES
@@ -146,7 +148,9 @@ def test_the_price_of_a_fault_is_what_the_printed_score_loses(monkeypatch, tmp_p
     assert leak["fault_adds"] == pytest.approx(100 * (1 - leak["printed"]))
     assert (rungs["fault_adds"][2:] == 0).all()
     assert rungs.iloc[-1]["printed"] == rungs.iloc[-1]["honest"]
-    assert not list((tmp_path / "build").iterdir()), "build/ was touched"
+    touched = [path for path in (tmp_path / "build").rglob("*") if path.is_file()]
+    assert touched == [tmp_path / "build" / "faults" / "scae-eng2eng.json"]
+    assert read_json(touched[0])["rungs"] == json.loads((tmp_path / "out.json").read_text())
 
 
 def test_an_unknown_pairing_is_refused() -> None:

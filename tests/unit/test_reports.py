@@ -15,7 +15,9 @@ from sklearn.metrics import confusion_matrix
 
 from recitative.errors import UserError
 from recitative.evaluation import EvaluateConfig
+from recitative.evaluation.claims import CellName
 from recitative.evaluation.comparisons import compare, split_cells
+from recitative.evaluation.matrix import matrix_rows
 from recitative.evaluation.metrics import (
     CLASS_COLUMNS,
     PROBABILITIES,
@@ -28,6 +30,8 @@ from recitative.files import read_csv, write_csv
 from recitative.reports import cells as reading
 from recitative.reports.cells import Comparison, answers, read_cells, read_comparisons
 from recitative.reports.html import Evidence, curves, earlier_table, p_value, render, write_report
+from recitative.reports.links import MlflowLinks
+from recitative.reports.matrix import read_matrix
 from recitative.reports.tables import SYNTHETIC, escape, latex_table, summary_text
 from recitative.stages import report as stage
 from recitative.tracking import history
@@ -66,6 +70,13 @@ def predictions(pairing: str, hit: float, modes: tuple[str, ...], seed: int) -> 
     return pd.DataFrame(rows, columns=[*columns, "quadrant"])
 
 
+MLFLOW = MlflowLinks("http://127.0.0.1:5000", "1")
+CLAIM = {
+    "claim": "1", "sentence": "Intra beats cross.", "source": "hypothesis", "verdict": "undecided",
+    "test": "bootstrap", "unit": "points of macro F", "effect": 1.25, "low": -3.0, "high": 5.5,
+    "p": 0.5, "p_holm": 1.0, "songs": 24, "songs_needed": 300, "parts": [], "run_ids": ["a", "b"],
+    "notes": [], "missing": None, "command": None,
+}  # fmt: skip
 CONTROLS = ("random_encoder", "scratch", "majority")
 
 
@@ -117,6 +128,48 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, pd.
     tables = planted(0.55, 0.5)
     evaluated(tables, folder)
     return folder, tables
+
+
+def whole_matrix(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
+    """What the page takes from claims/: these cells as SCAE's and, alike, as CPC's."""
+    cells = {
+        CellName("demo", arch, key.mode, key.pairing): table.assign(arch=arch)
+        for arch in ("scae", "cpc")
+        for key, table in split_cells(tables).items()
+    }
+    runs = {name: [f"{name.arch}-{name.mode}-{name.pairing}"] for name in cells}
+    rows, tests = matrix_rows(cells, runs, EvaluateConfig(draws=100), 1)
+    text = [{k: "" if v is None else str(v) for k, v in row.items()} for row in rows]
+    return {
+        "matrix": read_matrix(text),
+        "matrix_tests": {
+            ("demo", arch): read_comparisons(row for row in tests if row["arch"] == arch)
+            for arch in ("scae", "cpc")
+        },
+        "experiments": {"stands_for": {"1": "demo", "2": "demo"}, "speech_hours": {"demo": 0.08}},
+        "overall": {
+            "coefficients": [
+                {
+                    "term": "setting", "level": "mix", "baseline": "intra", "estimate": -1.5,
+                    "low": -4.0, "high": 1.0, "p": 0.24,
+                }
+            ],
+            "statements": ["arch is scae throughout: left out"],
+        },
+        "faults": [
+            {
+                "pairing": "eng2eng", "arch": "scae", "size": "demo", "repeats": 2,
+                "rungs": [
+                    {
+                        "row": "C11", "what": "test songs stay out", "mode": "full", "printed": 0.5,
+                        "honest": 0.4, "songs": 24, "fault_adds": 12.5,
+                    }
+                ],
+            }
+        ],
+        "claims": [CLAIM, CLAIM | {"claim": "10a"}, CLAIM | {"claim": "10b", "effect": None}],
+        "mlflow": MLFLOW,
+    }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +228,8 @@ def evidence(files: tuple[Path, dict[str, pd.DataFrame]]) -> Evidence:
             }
         ],
         runs={"eng2eng full 0": "run-a"},
+        curves={("cpc", "demo"): {"eng": history}},
+        **whole_matrix(tables),
         earlier=[
             earlier_row("eng2eng", "full", 0.44, "run-a"),
             earlier_row("none2eng", "scratch", 0.33, "run-b"),
@@ -373,13 +428,14 @@ class Page(HTMLParser):
 def test_the_page_stands_by_itself_and_is_accessible(evidence: Evidence) -> None:
     text = render(evidence)
     page = Page(text)
-    assert not page.named("script")
+    assert [script.get("src") for script in page.named("script")] == [None]
     assert not page.named("link")
-    assert "http" not in text.replace("http-equiv", "")
+    assert "http" not in text.replace("http-equiv", "").replace(MLFLOW.base, "")
     assert not re.search(r"url\(|@import", text)
     ids = {attributes.get("id") for _, attributes in page.elements}
-    targets = [a["href"] for a in page.named("a")]
+    targets = [str(a["href"]) for a in page.named("a") if not a["href"].startswith(MLFLOW.base)]
     assert targets
+    assert len(targets) < len(page.named("a"))
     assert all(target and target.startswith("#") and target[1:] in ids for target in targets)
     assert len(page.captions) == len(page.named("table"))
     assert all(th.get("scope") for th in page.named("th"))
@@ -463,7 +519,7 @@ def test_claim_eleven_stands_by_the_listeners(evidence: Evidence) -> None:
     claim = {
         "claim": "11", "sentence": "They agree less.", "source": "Section 4.1", "verdict": "refuted",
         "effect": -0.2, "low": -0.3, "high": -0.1, "unit": "alpha", "p_holm": 0.01, "test": "t",
-        "notes": [], "missing": "", "command": "", "songs_needed": None, "songs": 60,
+        "notes": [], "missing": "", "command": "", "songs_needed": None, "songs": 60, "run_ids": [],
     }  # fmt: skip
     text = render(Evidence(**{**vars(evidence), "claims": [claim], "listeners": LISTENERS}))
     section = text[text.index('id="listeners"') : text.index('id="data"')]
@@ -513,9 +569,11 @@ def test_everything_is_written_beside_the_page(evidence: Evidence, tmp_path: Pat
     assert page == tmp_path / "index.html"
     assert {path.stem for path in (tmp_path / "figures").glob("*.png")} == {
         "forest-eng", "forest-man", "confusion-eng", "confusion-man", "differences-pretraining",
-        "differences-language", "pretraining",
+        "differences-language", "pretraining", "settings",
     }  # fmt: skip
-    assert len(list((tmp_path / "tables").glob("*.tex"))) == 6
+    assert len(list((tmp_path / "tables").glob("*.tex"))) == 6 + 2
+    rows = read_csv(tmp_path / "tables" / "table-1.csv")
+    assert {row["arch"] for row in rows} == {"scae", "cpc"}
     assert not list(tmp_path.rglob("*.partial*"))
 
 

@@ -519,7 +519,10 @@ def test_yaml_without_a_point_is_a_number_too(params_with: Callable[..., Any]) -
 
 @pytest.mark.parametrize("name", ["sampler", "pruner", "language"])
 def test_an_unknown_choice_lists_the_known(name: str, params_with: Callable[..., Any]) -> None:
-    known = {"sampler": "'gp', 'tpe' or 'random'", "pruner": "'halving', 'hyperband', 'median' or 'none'"}
+    known = {
+        "sampler": "'gp', 'tpe' or 'random'",
+        "pruner": "'halving', 'hyperband', 'median' or 'none'",
+    }
     with pytest.raises(UserError, match=known.get(name, "'speech-mix'")) as raised:
         params_with({name: "astrology"})
     assert f"search.{name}" in str(raised.value)

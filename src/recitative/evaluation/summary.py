@@ -1,5 +1,6 @@
 """One row a cell and task, song level: mean over repeats with its interval, and the spread."""
 
+from statistics import fmean as mean
 from typing import Any
 
 from recitative.evaluation import EvaluateConfig
@@ -10,7 +11,7 @@ from recitative.seeding import derive_rng
 
 SUMMARY_COLUMNS = (
     "music_language", "arch", "transfer_mode", "pairing", "task", "average", "songs", "repeats",
-    "f1", "low", "high", "repeat_min", "repeat_max",
+    "precision", "recall", "f1", "low", "high", "repeat_min", "repeat_max",
 )  # fmt: skip
 
 
@@ -30,14 +31,17 @@ def summarise(cells: Cells, config: EvaluateConfig, seed: int) -> list[dict[str,
                 decided.true, decided.predicted, len(LABELS[task]), rng, draws=config.draws
             )
             for average in ("macro", "weighted"):
-                f1 = [getattr(one, average).f1 for one in scored]
+                found = [getattr(one, average) for one in scored]
+                f1 = [one.f1 for one in found]
                 bounds = (interval.low, interval.high) if average == "macro" else (None, None)
                 rows.append(
                     {
                         "music_language": key.music, "arch": table["arch"].iloc[0],
                         "transfer_mode": key.mode, "pairing": key.pairing, "task": task,
                         "average": average, "songs": len(decided.songs), "repeats": len(scored),
-                        "f1": sum(f1) / len(f1), "low": bounds[0], "high": bounds[1],
+                        "precision": mean(one.precision for one in found),
+                        "recall": mean(one.recall for one in found),
+                        "f1": mean(f1), "low": bounds[0], "high": bounds[1],
                         "repeat_min": min(f1), "repeat_max": max(f1),
                     }
                 )  # fmt: skip

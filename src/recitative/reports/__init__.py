@@ -9,3 +9,4 @@ class ReportConfig(Section):
     """Parameters of the report."""
 
     average: Literal["macro", "weighted"] = "macro"  # which is shown first
+    mlflow_url: str = "http://127.0.0.1:5000"  # where `mlflow ui` answers, for the page's links

@@ -18,6 +18,7 @@ from recitative.reports.cells import (
     mode_name,
     music_name,
 )
+from recitative.reports.matrix import SETTINGS, MatrixCell, Point, series_keys, series_name
 
 if TYPE_CHECKING:
     from recitative.evaluation.metrics import Score
@@ -144,6 +145,45 @@ def differences_figure(comparisons: Sequence[Comparison], title: str, note: str 
     figure.supxlabel(note, fontsize=7.5)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
+    return figure
+
+
+def settings_figure(
+    panels: Mapping[tuple[str, str], Mapping[tuple[str, str], Sequence[Point]]],
+    cells: Sequence[MatrixCell],
+    note: str = "",
+) -> Figure:
+    """Quadrant macro F by setting, a panel a music set and mode, a colour an arch and experiment.
+
+    Args:
+        panels: of `matrix.by_setting`.
+        cells: the whole matrix.
+        note: written below.
+    """
+    keys = series_keys(panels)
+    figure = Figure(figsize=(7, 5))
+    grid = figure.subplots(2, 2, sharex=True, sharey=True)
+    for axes, ((music, mode), series) in zip(grid.flat, panels.items(), strict=False):
+        for key, points in series.items():
+            place = keys.index(key)
+            color = (BLUE, ORANGE, GREEN, PURPLE)[place % 4]
+            for point in points:
+                x = SETTINGS.index(point.setting) + (place - (len(keys) - 1) / 2) * 0.18
+                low, high = point.scores.low, point.scores.high
+                if low is not None and high is not None:
+                    axes.plot([x, x], [low, high], color=color, linewidth=1.2)
+                axes.plot(x, point.scores.f1, "o", color=color, markersize=5,
+                          markerfacecolor="white" if point.setting == "none" else color)  # fmt: skip
+        axes.set(ylim=(0, 1), xlim=(-0.6, len(SETTINGS) - 0.4))
+        axes.set_title(f"{music_name(music)}, {mode_name(mode).lower()}", fontsize=9)
+        names = ["no speech" if setting == "none" else setting for setting in SETTINGS]
+        axes.set_xticks(range(len(SETTINGS)), names, fontsize=8)
+    for place, key in enumerate(keys):
+        grid.flat[0].plot([], [], "o", color=(BLUE, ORANGE, GREEN, PURPLE)[place % 4],
+                          label=series_name(*key, cells))  # fmt: skip
+    grid.flat[0].legend(frameon=False, fontsize=8)
+    figure.supylabel("quadrant macro F, songs", fontsize=9)
+    figure.supxlabel(note, fontsize=7.5)
     return figure
 
 

@@ -3,7 +3,7 @@
 import base64
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -16,11 +16,14 @@ from matplotlib.figure import Figure as Picture
 
 from recitative.evaluation.comparisons import NO_PRETRAINING
 from recitative.evaluation.metrics import LABELS, TASKS
-from recitative.files import atomic_path
+from recitative.files import atomic_path, write_csv
 from recitative.reports import cells as reading
 from recitative.reports import figures
+from recitative.reports import matrix as whole
 from recitative.reports.cells import LANGUAGES, Cell, Comparison
-from recitative.reports.tables import SYNTHETIC, bounds, write_latex
+from recitative.reports.headline import headline
+from recitative.reports.links import MlflowLinks
+from recitative.reports.tables import SYNTHETIC, bounds, latex_matrix, write_latex
 
 HERE = Path(__file__).parent
 PACKAGES = ("recitative", "torch", "mlflow", "numpy", "pandas", "scikit-learn", "scipy", "librosa")
@@ -34,6 +37,7 @@ QUADRANTS = {
 PAIRINGS = ("eng2eng", "man2eng", "mix2eng", "eng2man", "man2man", "mix2man")
 
 Confusions = Mapping[str, Mapping[str, Sequence[Sequence[int]]]]
+Histories = Mapping[str, Sequence[Mapping[str, float]]]
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,14 @@ class Evidence:
         earlier: as `tracking.history.earlier_results` gives them, the present run among them.
         labels: rows of `evaluation.comparisons.compare_labels`.
         searched: whether the page of the search, search.html, lies beside this one.
+        matrix: cells and controls of every experiment on the same songs, this one among them.
+        matrix_tests: their comparisons by experiment and arch, corrected over all.
+        experiments: the content of experiments.json.
+        overall: the content of overall.json.
+        curves: rows of history by arch and experiment, then language of speech, of other
+            experiments than this.
+        faults: the content of each file in build/faults/.
+        mlflow: where the runs can be looked at; None where nothing is known of it.
     """
 
     cells: Sequence[Cell]
@@ -83,15 +95,27 @@ class Evidence:
     earlier: Sequence[Mapping[str, Any]] = ()
     labels: Sequence[Mapping[str, Any]] = ()
     searched: bool = False
+    matrix: Sequence[whole.MatrixCell] = ()
+    matrix_tests: Mapping[tuple[str, str], Sequence[Comparison]] = field(default_factory=dict)
+    experiments: Mapping[str, Any] = field(default_factory=dict)
+    overall: Mapping[str, Any] = field(default_factory=dict)
+    curves: Mapping[tuple[str, str], Histories] = field(default_factory=dict)
+    faults: Sequence[Mapping[str, Any]] = ()
+    mlflow: MlflowLinks | None = None
 
 
 def write_report(evidence: Evidence, folder: Path) -> Path:
-    """Write ``index.html``, ``figures/*.png`` and ``tables/*.tex``; return the page."""
+    """Write ``index.html``, ``figures/*.png``, ``tables/*.tex`` and ``*.csv``; return the page."""
     for name, picture in _pictures(evidence).items():
         with atomic_path(folder / "figures" / f"{name}.png") as temporary:
             picture.savefig(temporary, dpi=200, metadata={"Software": None})
     ceilings = reading.read_ceilings(evidence.listeners)
     write_latex(evidence.cells, evidence.synthetic, folder / "tables", ceilings)
+    for table in _tables(evidence):
+        name = f"table-{table.number}"
+        write_csv(folder / "tables" / f"{name}.csv", whole.CSV_COLUMNS, whole.csv_rows(table))
+        with atomic_path(folder / "tables" / f"{name}.tex") as temporary:
+            temporary.write_text(latex_matrix(table, evidence.synthetic), encoding="utf-8")
     page = folder / "index.html"
     with atomic_path(page) as temporary:
         temporary.write_text(render(evidence), encoding="utf-8")
@@ -108,7 +132,7 @@ def effect(claim: Mapping[str, Any]) -> str:
 
 
 def render(evidence: Evidence) -> str:
-    """The page as HTML: no script, nothing fetched from elsewhere."""
+    """The page as HTML: nothing is fetched from elsewhere, and all can be read without its script."""
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
@@ -124,6 +148,9 @@ def render(evidence: Evidence) -> str:
         "bounds": bounds,
         "percent": lambda share: f"{100 * share:.0f}",
         "at": position,
+        "prf": lambda scores: " ".join(f"{n:.2f}".lstrip("0") for n in _prf(scores)),
+        "signed": reading.signed,
+        "pairing": whole.pairing_name,
         "mode": reading.mode_name,
         "music": reading.music_name,
         "language": lambda name: LANGUAGES.get(name, name),
@@ -135,6 +162,10 @@ def render(evidence: Evidence) -> str:
     text = environment.get_template("report.html.j2").render(
         evidence=evidence,
         css=(HERE / "report.css").read_text(encoding="utf-8"),
+        script=(HERE / "report.js").read_text(encoding="utf-8"),
+        sentences=headline(evidence.claims),
+        compare=evidence.mlflow.compare if evidence.mlflow else None,
+        **_matrix(evidence),
         synthetic=SYNTHETIC if evidence.synthetic else "",
         answers=reading.answers(evidence.comparisons),
         sets=list(dict.fromkeys(cell.music for cell in evidence.cells)),
@@ -143,7 +174,7 @@ def render(evidence: Evidence) -> str:
         reach=reach(evidence.comparisons),
         panels=confusion_panels,
         by_group=by_group,
-        curves=curves(evidence.histories),
+        curves=list(_curve_groups(evidence)),
         history=earlier_table(evidence.earlier, present),
         made_by={
             name: sorted({value for row in present for value in row[name]} - {"unknown"})
@@ -162,6 +193,60 @@ def render(evidence: Evidence) -> str:
         most_problems=MOST_PROBLEMS,
     )
     return text + "\n"
+
+
+def _curve_groups(evidence: Evidence) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Titles and panels: this run's architecture, then those of other experiments."""
+    if evidence.histories:
+        arch, experiment = evidence.params["pretrain"]["arch"], evidence.params["experiment"]
+        yield f"{arch.upper()}, experiment {experiment}", curves(evidence.histories)
+    for (arch, experiment), histories in evidence.curves.items():
+        yield f"{arch.upper()}, experiment {experiment} (from MLflow)", curves(histories)
+
+
+def _prf(scores: whole.Scores) -> tuple[float, float, float]:
+    return scores.precision, scores.recall, scores.f1
+
+
+def _tables(evidence: Evidence) -> list[whole.PaperTable]:
+    if not evidence.matrix:
+        return []
+    return whole.paper_tables(evidence.matrix, evidence.matrix_tests, evidence.experiments)
+
+
+def _matrix(evidence: Evidence) -> dict[str, Any]:
+    """What the section of the whole matrix shows."""
+    settings = whole.by_setting(evidence.matrix)
+    keys = whole.series_keys(settings)
+    runs = {
+        (cell.experiment, cell.arch, cell.mode, cell.pairing): cell.run_ids
+        for cell in evidence.matrix
+    }
+
+    def url(experiment: str, arch: str, one: Comparison) -> str | None:
+        a = runs.get((experiment, arch, one.mode, one.a), ())
+        b = runs.get((experiment, arch, one.b_mode, one.b), ())
+        return evidence.mlflow.compare([*a, *b]) if evidence.mlflow and a and b else None
+
+    there = {cell.arch for cell in evidence.matrix}
+    return {
+        "tables": _tables(evidence),
+        "settings": settings,
+        "setting_names": whole.SETTINGS,
+        "series_keys": keys,
+        "series_names": [whole.series_name(*key, evidence.matrix) for key in keys],
+        "lacking": [arch.upper() for arch in whole.ARCHS if arch not in there],
+        "overall": {"coefficients": [], "statements": []} | dict(evidence.overall),
+        "differing": [
+            (experiment, arch, one, url(experiment, arch, one))
+            for (experiment, arch), family in evidence.matrix_tests.items()
+            for one in family
+        ],
+        "printed_by": whole.PRINTED_BY,
+        "archs": whole.ARCHS,
+        "columns": whole.COLUMNS,
+        "marks": whole.MARKS,
+    }
 
 
 def p_value(p: float) -> str:
@@ -311,6 +396,10 @@ def _pictures(evidence: Evidence) -> dict[str, Picture]:
             drawn[f"differences-{name}"] = figures.differences_figure(
                 answer.comparisons, answer.question, note
             )
+    if evidence.matrix:
+        drawn["settings"] = figures.settings_figure(
+            whole.by_setting(evidence.matrix), evidence.matrix, note
+        )
     if evidence.histories:
         drawn["pretraining"] = figures.pretraining_figure(
             {f"{LANGUAGES[name]} speech": rows for name, rows in evidence.histories.items()}, note

@@ -11,15 +11,17 @@ from recitative.reports.cells import (
     Cell,
     Figure,
     grouped,
+    mode_name,
     music_name,
 )
+from recitative.reports.matrix import ARCHS, COLUMNS, MARKS, PRINTED_BY, PaperTable, Scores
 
 SYNTHETIC = "synthetic corpus: these numbers say that the platform works, nothing about language"
 _LATEX = str.maketrans(
     {
-        "−": "$-$", "±": r"$\pm$", "–": "--", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_",
-        "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-        "\\": r"\textbackslash{}",
+        "−": "$-$", "±": r"$\pm$", "–": "--", "▲": r"$\blacktriangle$", "▼": r"$\blacktriangledown$",
+        "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "$": r"\$", "{": r"\{", "}": r"\}",
+        "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
     }
 )  # fmt: skip
 
@@ -86,12 +88,54 @@ def latex_table(
     return "\n".join(lines)
 
 
+def latex_matrix(table: PaperTable, synthetic: bool) -> str:
+    r"""One of the paper's two tables as a floating one for booktabs: printed F, ours with interval.
+
+    Args:
+        table: of `matrix.paper_tables`.
+        synthetic: whether the caption must say that the corpus is made up.
+    """
+    caption = (
+        f"{PRINTED_BY[table.number]}. F as printed (P: weighted over segments, one run) and ours (O: "
+        "macro over songs, mean over repeats, 95 % interval). ▲ ▼: better or worse than the same "
+        "without pretraining, Holm-corrected (quadrants)."
+    )
+    if synthetic:
+        caption += f" {SYNTHETIC[0].upper()}{SYNTHETIC[1:]}."
+    lines = [
+        r"\begin{table*}", r"\centering\small", rf"\caption{{{escape(caption)}}}",
+        rf"\label{{tab:paper-{table.number}}}", r"\begin{tabular}{l" + "rl" * len(COLUMNS) + "}",
+        r"\toprule",
+        " & ".join(["", *(rf"\multicolumn{{4}}{{c}}{{{arch.upper()}}}" for arch in ARCHS)]) + r" \\",
+        " & ".join(
+            ["Pairing"]
+            + [rf"\multicolumn{{2}}{{c}}{{{escape(mode_name(mode))}}}" for _, mode in COLUMNS]
+        ) + r" \\",
+        " & ".join(["", *["P", "O"] * len(COLUMNS)]) + r" \\",
+    ]  # fmt: skip
+    for task, rows in table.sections.items():
+        lines.append(r"\midrule")
+        lines.append(
+            rf"\multicolumn{{{1 + 2 * len(COLUMNS)}}}{{l}}{{\emph{{{task.capitalize()}}}}} \\"
+        )
+        for row in rows:
+            parts = [escape(row.name)]
+            for entry in row.entries:
+                parts.append(f"{entry.printed.f1:.2f}" if entry.printed else "--")
+                ours = entry.ours.scores[task, "macro"] if entry.ours else None
+                shown = f"{ours.f1:.3f} {bounds(ours)}".strip() if ours else "--"
+                parts.append(shown + escape(MARKS.get(entry.verdict, "")))
+            lines.append(" & ".join(parts) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}", r"\end{table*}", ""]
+    return "\n".join(lines)
+
+
 def escape(text: str) -> str:
     """Text as LaTeX prints it."""
     return text.translate(_LATEX)
 
 
-def bounds(figure: Figure) -> str:
+def bounds(figure: Figure | Scores) -> str:
     """``[0.41, 0.83]``; empty where there is no interval."""
     if figure.low is None or figure.high is None:
         return ""

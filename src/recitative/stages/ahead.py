@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from recitative.files import atomic_folder, read_json
-from recitative.stages.workspace import working, working_ahead
-
-RESULT = "result"  # below a work folder: what its stage will write
+from recitative.stages.workspace import RESULT, working, working_ahead
 
 
 class Item(Protocol):

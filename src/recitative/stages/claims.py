@@ -1,7 +1,9 @@
 """`recitative claims`: the verdict on each claim of the paper -> build/claims/."""
 
 from collections import defaultdict
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, fields
+from typing import Any
 
 import click
 import pandas as pd
@@ -11,6 +13,7 @@ from recitative.evaluation.agreement import alpha_from_long, bootstrap_alphas
 from recitative.evaluation.claims import CellName
 from recitative.evaluation.comparisons import split_cells
 from recitative.evaluation.consensus import task_classes
+from recitative.evaluation.matrix import MATRIX_COLUMNS, MATRIX_TEST_COLUMNS, matrix_rows
 from recitative.evaluation.metrics import check_predictions
 from recitative.evaluation.overall import format_effects, overall_effects
 from recitative.evaluation.ratings import read_music_ratings
@@ -21,7 +24,7 @@ from recitative.evaluation.verdicts import (
     format_verdicts,
     judge,
 )
-from recitative.files import atomic_folder, read_csv, read_json, write_json
+from recitative.files import atomic_folder, read_csv, read_json, write_csv, write_json
 from recitative.params import Params
 from recitative.seeding import derive_rng
 from recitative.stages.earlier import earlier_predictions
@@ -36,25 +39,33 @@ from recitative.stages.workspace import (
     TRANSFER,
     workers,
 )
-from recitative.tracking.predictions import pretraining_runs
+from recitative.tracking.predictions import PretrainingRun, pretraining_runs
 
 MUSIC = ("eng", "man")
+CURVE_COLUMNS = ("experiment", "arch", "language", "epoch", "train_loss", "validation_loss")
 
 
 def run(params: Params) -> None:
     """Judge by what lies in build/ and by what other experiments on the same split left in MLflow."""
     require_clean(SPLITS, INDEX, allow_leaks=params.split.leak == "released")
-    evidence = _evidence(params)
+    trained = pretraining_runs(params.protocol)
+    evidence = _evidence(params, trained)
     verdicts = judge(evidence, params.seed, params.evaluate.draws)
     overall = overall_effects(evidence.cells)
+    rows, tests = matrix_rows(evidence.cells, evidence.runs, params.evaluate, params.seed)
+    experiments = {"stands_for": evidence.labels(), "speech_hours": dict(evidence.hours)}
     with atomic_folder(CLAIMS) as folder:
         write_json(folder / "claims.json", [asdict(verdict) for verdict in verdicts])
         write_json(folder / "overall.json", asdict(overall))
+        write_json(folder / "experiments.json", experiments)
+        write_csv(folder / "matrix.csv", MATRIX_COLUMNS, rows)
+        write_csv(folder / "matrix_tests.csv", MATRIX_TEST_COLUMNS, tests)
+        write_csv(folder / "curves.csv", CURVE_COLUMNS, list(curve_rows(trained)))
     click.echo(format_verdicts(verdicts))
     click.echo(f"over all cells:\n{format_effects(overall)}\n{CLAIMS}/claims.json")
 
 
-def _evidence(params: Params) -> Evidence:
+def _evidence(params: Params, trained: Sequence[PretrainingRun]) -> Evidence:
     cells: dict[CellName, pd.DataFrame] = {}
     runs: dict[CellName, list[str]] = defaultdict(list)
     hours: dict[str, float] = {}
@@ -76,7 +87,7 @@ def _evidence(params: Params) -> Evidence:
             runs[name] = list(run_ids[key.mode].values())
     if params.balance.speech_hours is not None:
         hours[params.experiment] = params.balance.speech_hours
-    pretrainings = _pretrainings(params)
+    pretrainings = _pretrainings(params, trained)
     return Evidence(cells, hours, runs, pretrainings, _agreement(params))
 
 
@@ -97,9 +108,12 @@ def _take_earlier(
     cells |= {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
 
 
-def _pretrainings(params: Params) -> list[Pretraining]:
+def _pretrainings(params: Params, trained: Sequence[PretrainingRun]) -> list[Pretraining]:
     """Those in build/, then those of MLflow that are others."""
-    found = [Pretraining(**asdict(one)) for one in pretraining_runs(params.protocol)]
+    found = [
+        Pretraining(**{field.name: getattr(one, field.name) for field in fields(Pretraining)})
+        for one in trained
+    ]
     by_run = {one.run_id: one for one in found}
     here: list[Pretraining] = []
     for language in LANGUAGES:
@@ -122,6 +136,19 @@ def _pretrainings(params: Params) -> list[Pretraining]:
             )
         )  # fmt: skip
     return here + found
+
+
+def curve_rows(trained: Sequence[PretrainingRun]) -> Iterator[dict[str, Any]]:
+    """The learning curve of every pretraining that MLflow holds, for the report; a row an epoch."""
+    for one in trained:
+        for epoch, losses in enumerate(one.losses):
+            yield dict(
+                zip(
+                    CURVE_COLUMNS,
+                    (one.experiment, one.arch, one.language, epoch, *losses),
+                    strict=True,
+                )
+            )
 
 
 def _agreement(params: Params) -> dict[str, Agreement]:

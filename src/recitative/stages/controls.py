@@ -22,7 +22,7 @@ from recitative.models.storage import Description
 from recitative.params import Params
 from recitative.seeding import derive_seed
 from recitative.stages import identity
-from recitative.stages.ahead import RESULT, make_and_publish
+from recitative.stages.ahead import make_and_publish
 from recitative.stages.cells import (
     Repeat,
     label,
@@ -38,6 +38,7 @@ from recitative.stages.workspace import (
     CONTROLS,
     DATA,
     INDEX,
+    RESULT,
     SPLITS,
     classifier_description,
     pretrained_description,

@@ -1,13 +1,21 @@
 """`recitative evaluate`: predictions -> build/evaluate/ (results, classes, intervals, tests)."""
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import click
 import pandas as pd
 
 from recitative.corpora.certificate import require_clean
-from recitative.evaluation.comparisons import TEST_COLUMNS, compare, split_cells
+from recitative.evaluation.comparisons import (
+    NO_PRETRAINING,
+    TEST_COLUMNS,
+    compare,
+    split_cells,
+)
 from recitative.evaluation.metrics import (
     CLASS_COLUMNS,
     RESULT_COLUMNS,
@@ -58,15 +66,17 @@ def run(params: Params) -> None:
         write_csv(folder / "classes.csv", CLASS_COLUMNS, classes)
         write_csv(folder / "summary.csv", SUMMARY_COLUMNS, summary)
         write_csv(folder / "tests.csv", TEST_COLUMNS, tests)
-        metrics = _metrics(summary)
-        write_json(folder / "metrics.json", metrics)
+        write_json(folder / "metrics.json", metrics(summary))
         write_csv(
             folder / "quadrants.csv",
             ["cell", "macro_f1"],
             [
-                {"cell": f"{mode} {pairing}", "macro_f1": f1}
-                for mode, pairings in metrics.items()
-                for pairing, f1 in pairings.items()
+                {
+                    "cell": f"{row['transfer_mode']} {row['pairing']}",
+                    "macro_f1": round(row["f1"], 4),
+                }
+                for row in summary
+                if (row["task"], row["average"]) == ("quadrant", "macro")
             ],
         )
     click.echo(f"{len(results)} results, {len(tests)} comparisons; {EVALUATE}/results.csv")
@@ -79,10 +89,23 @@ def _read(folder: Path) -> pd.DataFrame:
     return table
 
 
-def _metrics(summary: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """What `dvc metrics` and `dvc exp show` compare: song-level macro F, by mode and pairing."""
-    metrics: dict[str, dict[str, float]] = {}
+def metrics(summary: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """What `dvc metrics` and `dvc exp show` compare: song-level macro F, by task and setting.
+
+    Args:
+        summary: the rows of summary.csv.
+
+    Returns:
+        By task, then `intra`, `cross`, `mix` and `none`: means over both music sets and the transfer
+        modes; `none` over the controls that differ from them by the pretraining alone.
+    """
+    found: dict[tuple[str, str], list[float]] = defaultdict(list)
     for row in summary:
-        if row["task"] == "quadrant" and row["average"] == "macro":
-            metrics.setdefault(row["transfer_mode"], {})[row["pairing"]] = round(row["f1"], 4)
-    return metrics
+        setting = setting_of(*row["pairing"].split("2"))
+        matched = setting != "none" or row["transfer_mode"] in NO_PRETRAINING.values()
+        if row["average"] == "macro" and matched:
+            found[row["task"], setting].append(row["f1"])
+    told: dict[str, dict[str, float]] = {}
+    for (task, setting), scores in found.items():
+        told.setdefault(task, {})[setting] = round(fmean(scores), 4)
+    return told

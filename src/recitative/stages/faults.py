@@ -2,7 +2,7 @@
 
 A ladder: the protocol `released`, then one fault mended at a time, in the order of `LADDER`, up to
 the protocol `corrected`. Everything runs in a temporary folder on the present data and sizes;
-build/ and the project's MLflow store are not touched.
+build/ and the project's MLflow store are not touched, but for the ladder itself in build/faults/.
 """
 
 import io
@@ -27,6 +27,7 @@ from recitative.params import Params, load_params
 from recitative.stages import featurize, index, pretrain, split, transfer
 from recitative.stages.workspace import (
     DATA,
+    FAULTS,
     PAIRINGS,
     PRETRAIN,
     SPLITS,
@@ -87,7 +88,7 @@ def run(params_file: Path, pairing: str, mode: str | None, json_file: Path | Non
         params_file: the present parameters; what is no part of a protocol holds on every rung.
         pairing: e.g. eng2eng.
         mode: the one transfer mode to train; None for all of `transfer.modes`.
-        json_file: where to write the rungs, too.
+        json_file: where to write the rungs, too; for the report they go into build/faults/.
 
     Raises:
         UserError: an unknown pairing, or as the stages.
@@ -115,6 +116,10 @@ def run(params_file: Path, pairing: str, mode: str | None, json_file: Path | Non
                 rungs.append(Rung(row, what, trained, printed, honest, songs, adds))
                 before[trained] = printed
     click.echo(format_rungs(rungs, pairing, present))
+    arch, repeats = present.pretrain.arch, present.transfer.repeats
+    about = {"pairing": pairing, "arch": arch, "size": present.size, "repeats": repeats}
+    written = {"rungs": [asdict(rung) for rung in rungs]}
+    write_json(FAULTS / f"{arch}-{pairing}.json", about | written)
     if json_file:
         write_json(json_file, [asdict(rung) for rung in rungs])
 

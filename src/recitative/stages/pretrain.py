@@ -20,7 +20,7 @@ from recitative.params import Params
 from recitative.reports.figures import history_figure
 from recitative.seeding import derive_seed
 from recitative.stages import identity
-from recitative.stages.ahead import RESULT, make_and_publish
+from recitative.stages.ahead import make_and_publish
 from recitative.stages.parallel import in_parallel, stop_without
 from recitative.stages.searched import with_best
 from recitative.stages.speech import read_speech
@@ -28,6 +28,7 @@ from recitative.stages.workspace import (
     INDEX,
     LANGUAGES,
     PRETRAIN,
+    RESULT,
     SPLITS,
     content_key,
     pretrained_description,

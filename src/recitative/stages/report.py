@@ -16,12 +16,15 @@ from recitative.learning.config import CONTROLS as ALL_CONTROLS
 from recitative.params import Params
 from recitative.reports.cells import (
     Cell,
+    Comparison,
     read_ceilings,
     read_cells,
     read_comparisons,
     song_confusions,
 )
 from recitative.reports.html import Evidence, write_report
+from recitative.reports.links import MlflowLinks
+from recitative.reports.matrix import read_matrix
 from recitative.reports.tables import summary_text
 from recitative.stages import identity
 from recitative.stages.label_kinds import compared_labels
@@ -32,6 +35,7 @@ from recitative.stages.workspace import (
     CONTROLS,
     DATA,
     EVALUATE,
+    FAULTS,
     FEATURES,
     INDEX,
     LANGUAGES,
@@ -46,7 +50,9 @@ from recitative.tracking.history import earlier_results
 from recitative.tracking.predictions import readable_store
 from recitative.tracking.runs import parent_run_id
 from recitative.tracking.runs import run as open_run
+from recitative.tracking.store import experiment_id, tracking_uri
 
+CURVE = ("epoch", "train_loss", "validation_loss")
 PICTURES = {"raters": "Every two raters", "confusion": "What other raters say of a clip"}
 
 
@@ -107,6 +113,13 @@ def run(params: Params, check_controls: bool = False) -> None:
         earlier=earlier,
         labels=labels,
         searched=PAGE.exists() and bool(params.search.trials),
+        matrix=read_matrix(_rows(CLAIMS / "matrix.csv")),
+        matrix_tests=dict(_matrix_tests()),
+        experiments=_json(CLAIMS / "experiments.json", {}),
+        overall=_json(CLAIMS / "overall.json", {}),
+        curves=_curves(params),
+        faults=[read_json(path) for path in sorted(FAULTS.glob("*.json"))],
+        mlflow=_links(params),
     )
     with atomic_folder(REPORT) as folder:
         write_report(evidence, folder)
@@ -117,6 +130,13 @@ def run(params: Params, check_controls: bool = False) -> None:
             shutil.copyfile(PAGE, folder / PAGE.name)
         _log(params, folder)
     click.echo(f"{REPORT}/index.html")
+
+
+def _links(params: Params) -> MlflowLinks:
+    """Into the tracking server where there is one, else to where `mlflow ui` answers."""
+    served = tracking_uri()
+    base = served if served.startswith("http") else params.report.mlflow_url
+    return MlflowLinks(base, experiment_id())
 
 
 def _log(params: Params, folder: Path) -> None:
@@ -199,6 +219,29 @@ def _json(path: Path, absent: Any) -> Any:
 
 def _numbers(row: dict[str, str]) -> dict[str, Any]:
     return {name: _number(text) for name, text in row.items()}
+
+
+def _matrix_tests() -> Iterator[tuple[tuple[str, str], list[Comparison]]]:
+    """The comparisons of every experiment and architecture."""
+    rows = _rows(CLAIMS / "matrix_tests.csv")
+    for group in dict.fromkeys((row["experiment"], row["arch"]) for row in rows):
+        mine = [row for row in rows if (row["experiment"], row["arch"]) == group]
+        yield group, read_comparisons(mine)
+
+
+def _curves(params: Params) -> dict[tuple[str, str], dict[str, list[dict[str, Any]]]]:
+    """Learning curves that MLflow holds, by arch and experiment, but for this one's."""
+    curves: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = {}
+    for row in _rows(CLAIMS / "curves.csv"):
+        group = row["arch"], row["experiment"]
+        if group == (params.pretrain.arch, params.experiment):
+            continue
+        history = curves.setdefault(group, {}).setdefault(row["language"], [])
+        history.append({name: _number(row[name]) for name in CURVE} | {"best": 0.0})
+    for histories in curves.values():
+        for history in histories.values():
+            min(history, key=lambda row: row["validation_loss"])["best"] = 1.0
+    return curves
 
 
 def _number(text: str) -> Any:

@@ -16,7 +16,7 @@ from recitative.learning.transfer import encode
 from recitative.models.storage import Description, build_classifier, build_encoder
 from recitative.params import Params
 from recitative.stages import identity
-from recitative.stages.ahead import RESULT, make_and_publish
+from recitative.stages.ahead import make_and_publish
 from recitative.stages.cells import Repeat, load_encoder, load_music, music_key, run_repeats
 from recitative.stages.outputs import summary_lines, write_cells
 from recitative.stages.parallel import in_parallel
@@ -24,6 +24,7 @@ from recitative.stages.workspace import (
     INDEX,
     PAIRINGS,
     PRETRAIN,
+    RESULT,
     SPLITS,
     TRANSFER,
     classifier_description,

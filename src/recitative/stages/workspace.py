@@ -8,8 +8,9 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,9 +39,13 @@ EVALUATE = BUILD / "evaluate"
 AGREEMENT = BUILD / "agreement"
 REGISTRY = BUILD / "registry"
 CLAIMS = BUILD / "claims"
+FAULTS = BUILD / "faults"  # of `recitative faults`, no stage: there or not
 REPORT = BUILD / "report"
 
 LANGUAGES = {"eng": "English", "man": "Mandarin", "mix": "mixed"}
+RESULT = "result"  # below a work folder: what its stage will write
+_PUBLISHED = "published"  # says which workspace has the result
+_KEPT = 7 * 24 * 3600.0  # s
 PAIRINGS = ("eng2eng", "man2eng", "mix2eng", "eng2man", "man2man", "mix2man")
 
 
@@ -63,8 +68,10 @@ def file_digest(path: Path) -> str:
 def working(stage: str, key: str) -> Iterator[Path]:
     """The folder for checkpoints and finished parts of the work that `key` names.
 
-    It stays where the stage is killed or fails, and is removed where it ends well. Two processes
-    with the same work (experiments that differ in something else) come one after the other.
+    It stays where the stage is killed or fails. Where it ends well, its `RESULT` stays until the next
+    stage of the same workspace ends: DVC puts an output into its cache after the stage, and a kill
+    in between must not cost a training. Two processes with the same work (experiments that differ
+    in something else) come one after the other.
     """
     folder, lock = _work(stage, key)
     try:
@@ -75,9 +82,28 @@ def working(stage: str, key: str) -> Iterator[Path]:
     try:
         folder.mkdir(exist_ok=True)
         yield folder
-        shutil.rmtree(folder)
+        _clear_published(folder)
+        for path in folder.iterdir():
+            if path.name != RESULT:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        (folder / _PUBLISHED).write_text(str(Path.cwd()), encoding="utf-8")
     finally:
         lock.release()
+
+
+def _clear_published(mine: Path) -> None:
+    """Remove what DVC has in its cache by now, and what a workspace that is gone left long ago."""
+    for marker in mine.parent.glob(f"*/{_PUBLISHED}"):
+        folder = marker.parent
+        if folder == mine:
+            continue
+        lock = FileLock(folder.with_name(f"{folder.name}.lock"))
+        with suppress(Timeout), lock.acquire(timeout=0):  # who holds it will clear it another time
+            if not marker.exists():
+                continue
+            here = marker.read_text(encoding="utf-8") == str(Path.cwd())
+            if here or time.time() - marker.stat().st_mtime > _KEPT:
+                shutil.rmtree(folder)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ its test predictions as the artifact `predictions.csv`, and says by the tags ``s
 which split they belong to; only runs on the present split are read.
 """
 
+import math
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -51,6 +52,7 @@ class PretrainingRun:
     epochs_to_best: int  # epochs until the lowest validation loss, from 1
     epochs: int
     run_id: str
+    losses: tuple[tuple[float, float], ...]  # of training and validation, by epoch
 
 
 @contextmanager
@@ -148,9 +150,13 @@ def pretraining_runs(protocol: str) -> list[PretrainingRun]:
     with readable_store():
         for found in _runs(filters):
             tags = found.data.tags
-            losses = client().get_metric_history(found.info.run_id, "validation_loss")
+            training, losses = (
+                client().get_metric_history(found.info.run_id, f"{part}_loss")
+                for part in ("train", "validation")
+            )
             if not losses:
                 continue
+            by_epoch = {loss.step: loss.value for loss in training}
             past, future = (_number(found, f"cpc.{name}") for name in ("past", "future"))
             run = PretrainingRun(
                 tags["experiment"],
@@ -163,6 +169,10 @@ def pretraining_runs(protocol: str) -> list[PretrainingRun]:
                 min(losses, key=lambda loss: (loss.value, loss.step)).step + 1,
                 max(loss.step for loss in losses) + 1,
                 found.info.run_id,
+                tuple(
+                    (by_epoch.get(loss.step, math.nan), loss.value)
+                    for loss in sorted(losses, key=lambda loss: loss.step)
+                ),
             )
             key = (run.experiment, run.arch, run.language, run.seed, run.past, run.future)
             latest.setdefault(key, run)

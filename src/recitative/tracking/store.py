@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "recitative"
+DESCRIPTION = """\
+Does what a network learns from unlabelled speech in one language help it to recognise emotion in \
+music sung in that language?
+
+A run is a pretraining, a search trial, or one repeat of a transfer or control; a parent groups the \
+repeats of a pairing. Worth filtering by (`tags.` or `params.`): `pairing`, `setting`, `arch`, \
+`transfer_mode`, `protocol`, `experiment`, `dvc_experiment`, `certificate_hash`. The score is \
+`test_quadrant_f1`: macro F at song level. Only runs with one `certificate_hash` were tested on the \
+same songs.
+"""
 _SQLITE = "sqlite:///"
 
 
@@ -55,12 +65,13 @@ def client() -> "MlflowClient":
     with FileLock(folder / "mlflow.lock"):
         made = mlflow.MlflowClient()
         if made.get_experiment_by_name(EXPERIMENT) is None:
+            about = {"mlflow.note.content": DESCRIPTION}
             if uri.startswith(_SQLITE):
                 with sqlite3.connect(uri.removeprefix(_SQLITE)) as database:
                     database.execute("PRAGMA journal_mode=WAL")  # readers beside four writers
-                made.create_experiment(EXPERIMENT, (project_root() / "mlartifacts").as_uri())
+                made.create_experiment(EXPERIMENT, (project_root() / "mlartifacts").as_uri(), about)
             else:
-                made.create_experiment(EXPERIMENT)
+                made.create_experiment(EXPERIMENT, tags=about)
     return made
 
 

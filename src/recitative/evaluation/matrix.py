@@ -1,0 +1,54 @@
+"""The whole matrix in one table: every experiment's cells and controls on the same test songs.
+
+What `summary.py` and `comparisons.py` do for one experiment and architecture, for all that there
+are; the comparisons are one family, Holm-corrected as a whole.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from recitative.evaluation import EvaluateConfig
+from recitative.evaluation.claims import CellName
+from recitative.evaluation.comparisons import TEST_COLUMNS, CellKey, compare
+from recitative.evaluation.statistics import holm
+from recitative.evaluation.summary import SUMMARY_COLUMNS, summarise
+
+MATRIX_COLUMNS = ("experiment", *SUMMARY_COLUMNS, "run_ids")
+MATRIX_TEST_COLUMNS = ("experiment", *TEST_COLUMNS)
+
+
+def matrix_rows(
+    cells: Mapping[CellName, pd.DataFrame],
+    runs: Mapping[CellName, Sequence[str]],
+    config: EvaluateConfig,
+    seed: int,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows of matrix.csv and of matrix_tests.csv.
+
+    Args:
+        cells: test predictions of each cell and control, all repeats, columns `PREDICTION_COLUMNS`.
+        runs: MLflow run ids of each cell.
+        config: draws.
+        seed: root of the random streams.
+
+    Raises:
+        UserError: two cells of one music set were not tested on the same songs, or a table cannot
+            be scored.
+    """
+    grouped: dict[tuple[str, str], dict[CellKey, pd.DataFrame]] = defaultdict(dict)
+    for name in sorted(cells):
+        grouped[name.experiment, name.arch][CellKey(name.mode, name.pairing)] = cells[name]
+    rows: list[dict[str, Any]] = []
+    tests: list[dict[str, Any]] = []
+    for (experiment, arch), there in grouped.items():
+        for row in summarise(there, config, seed):
+            name = CellName(experiment, arch, row["transfer_mode"], row["pairing"])
+            rows.append({"experiment": experiment, "run_ids": " ".join(runs.get(name, ()))} | row)
+        tests += [{"experiment": experiment} | row for row in compare(there, config, seed)]
+    corrected = holm([max(row["p_songs"], row["p_repeats"]) for row in tests]) if tests else ()
+    for row, p in zip(tests, corrected, strict=True):
+        row["p_holm"] = float(p)
+    return rows, tests

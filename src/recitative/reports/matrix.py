@@ -1,0 +1,271 @@
+"""The paper's Tables 1 and 2 with ours beside the published, and scores by setting, as objects.
+
+The published figures are support-weighted averages over segments of one run (C9), and the sections
+that they print as arousal and valence are each other's (C10): here a section holds what was measured
+in truth.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from recitative.evaluation.comparisons import NO_PRETRAINING
+from recitative.evaluation.metrics import TASKS
+from recitative.evaluation.published import published_tables
+from recitative.reports.cells import LANGUAGES, MODES, Comparison, mode_name, setting_of
+
+ARCHS, TRANSFER_MODES = ("scae", "cpc"), ("feature_extraction", "full")
+COLUMNS = tuple((arch, mode) for arch in ARCHS for mode in TRANSFER_MODES)
+PAIRINGS = ("man2man", "eng2man", "mix2man", "eng2eng", "man2eng", "mix2eng")  # the paper's order
+SETTINGS = ("none", "cross", "intra", "mix")
+PRINTED_BY = {"1": "Experiment 1: 3 h of speech", "2": "Experiment 2: 30 h of speech"}
+MARKS = {"better": "▲", "worse": "▼", "undecided": ""}
+
+Row = Mapping[str, str]
+_Key = tuple[str, str, str, str]  # experiment, arch, mode, pairing
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Precision, recall and F of one task and average, song level, in [0, 1]."""
+
+    precision: float
+    recall: float
+    f1: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class MatrixCell:
+    """One cell or control of one experiment and architecture."""
+
+    experiment: str
+    arch: str
+    mode: str
+    pairing: str
+    songs: int
+    repeats: int
+    scores: dict[tuple[str, str], Scores]  # by task and average
+    run_ids: tuple[str, ...]
+
+    @property
+    def music(self) -> str:
+        """Language of the music."""
+        return self.pairing.split("2")[1]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What stands in one place of a table: printed (weighted), ours, and a mark."""
+
+    printed: Scores | None
+    ours: MatrixCell | None
+    verdict: str  # against the mode's own control: better, worse, undecided or nothing
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of a section; a control has no printed figure."""
+
+    name: str
+    control: bool
+    entries: tuple[Entry, ...]  # as `COLUMNS`
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """One of the paper's two tables; `experiment` is ours that stands beside it, if there is one."""
+
+    number: str
+    experiment: str | None
+    speech_hours: float | None  # of ours
+    sections: dict[str, list[Line]]  # by task in truth
+
+
+@dataclass(frozen=True)
+class Point:
+    """One macro F on the settings' axis."""
+
+    setting: str
+    scores: Scores
+    cell: MatrixCell
+
+
+def read_matrix(rows: Iterable[Row]) -> list[MatrixCell]:
+    """Cells from the rows of matrix.csv."""
+    scores: dict[_Key, dict[tuple[str, str], Scores]] = defaultdict(dict)
+    first: dict[_Key, Row] = {}
+    for row in rows:
+        key = row["experiment"], row["arch"], row["transfer_mode"], row["pairing"]
+        low, high = (float(row[end]) if row[end] else None for end in ("low", "high"))
+        scores[key][row["task"], row["average"]] = Scores(
+            float(row["precision"]), float(row["recall"]), float(row["f1"]), low, high
+        )
+        first.setdefault(key, row)
+    return [
+        MatrixCell(
+            *key, int(first[key]["songs"]), int(first[key]["repeats"]), found,
+            tuple(first[key]["run_ids"].split()),
+        )
+        for key, found in scores.items()
+    ]  # fmt: skip
+
+
+def paper_tables(
+    cells: Sequence[MatrixCell],
+    comparisons: Mapping[tuple[str, str], Sequence[Comparison]],
+    experiments: Mapping[str, Any],
+) -> list[PaperTable]:
+    """Both tables; where one amount of speech was run, it stands beside Table 1 alone.
+
+    Args:
+        cells: of `read_matrix`.
+        comparisons: by experiment and architecture, corrected over all of them.
+        experiments: the content of experiments.json.
+    """
+    stands_for = experiments.get("stands_for", {})
+    by_name = {(cell.experiment, cell.arch, cell.mode, cell.pairing): cell for cell in cells}
+    verdicts: dict[_Key, str] = {
+        (*group, one.mode, one.a): one.verdict
+        for group, family in comparisons.items()
+        for one in family
+        if one.with_control
+    }
+    printed = _printed()
+    tables = []
+    for number in ("1", "2"):
+        ours = stands_for.get(number)
+        if not any(cell.experiment == ours for cell in cells) or (
+            number == "2" and ours == stands_for.get("1")
+        ):
+            ours = None
+        sections: dict[str, list[Line]] = {
+            task: list(_lines(number, ours or "", task, by_name, verdicts, printed))
+            for task in TASKS
+        }
+        hours = experiments.get("speech_hours", {}).get(ours)
+        tables.append(PaperTable(number, ours, hours, sections))
+    return tables
+
+
+def _printed() -> dict[tuple[str, ...], Scores]:
+    names = ["experiment", "arch", "transfer_mode", "pairing", "task_in_truth"]
+    rows = published_tables().to_dict("records")
+    return {
+        tuple(str(row[name]) for name in names): Scores(*(float(row[name]) for name in _NAMES))
+        for row in rows
+    }
+
+
+def _lines(
+    number: str,
+    experiment: str,
+    task: str,
+    cells: Mapping[_Key, MatrixCell],
+    verdicts: Mapping[_Key, str],
+    printed: Mapping[tuple[str, ...], Scores],
+) -> Iterator[Line]:
+    for music in ("man", "eng"):
+        for pairing in (name for name in PAIRINGS if name.endswith(music)):
+            entries = []
+            for arch, mode in COLUMNS:
+                cell = cells.get((experiment, arch, mode, pairing))
+                # The comparisons are of quadrants alone, and so are their marks.
+                verdict = verdicts.get((experiment, arch, mode, pairing), "")
+                entries.append(
+                    Entry(
+                        printed.get((number, arch, mode, pairing, task)),
+                        cell if cell and (task, "macro") in cell.scores else None,
+                        verdict if task == "quadrant" else "",
+                    )
+                )
+            yield Line(pairing, False, tuple(entries))
+        none = f"none2{music}"
+        controls = [("no speech", NO_PRETRAINING)]
+        others = (m for m in MODES if m not in (*TRANSFER_MODES, *NO_PRETRAINING.values()))
+        controls += [(mode_name(m), dict.fromkeys(TRANSFER_MODES, m)) for m in others]
+        for name, mode_of in controls:
+            found = tuple(
+                Entry(None, cells.get((experiment, arch, mode_of[mode], none)), "")
+                for arch, mode in COLUMNS
+            )
+            if any(entry.ours for entry in found):
+                yield Line(f"{none}: {name}", True, found)
+
+
+def by_setting(
+    cells: Sequence[MatrixCell],
+) -> dict[tuple[str, str], dict[tuple[str, str], list[Point]]]:
+    """Quadrant macro F by setting: a panel a music set and mode, a series an arch and experiment.
+
+    Returns:
+        By (music, mode), then (arch, experiment): points in the order of `SETTINGS`; `none` is the
+        control that differs from the mode by nothing but the pretraining.
+    """
+    panels: dict[tuple[str, str], dict[tuple[str, str], list[Point]]] = {}
+    mode_of = {control: mode for mode, control in NO_PRETRAINING.items()}
+    for cell in cells:
+        mode = mode_of.get(cell.mode, cell.mode)
+        if mode in TRANSFER_MODES and ("quadrant", "macro") in cell.scores:
+            series = panels.setdefault((cell.music, mode), {})
+            point = Point(setting_of(cell.pairing), cell.scores["quadrant", "macro"], cell)
+            series.setdefault((cell.arch, cell.experiment), []).append(point)
+    for series in panels.values():
+        for points in series.values():
+            points.sort(key=lambda point: SETTINGS.index(point.setting))
+    order = [(music, mode) for music in ("eng", "man") for mode in TRANSFER_MODES]
+    return {key: panels[key] for key in order if key in panels}
+
+
+def series_keys(
+    panels: Mapping[tuple[str, str], Mapping[tuple[str, str], Sequence[Point]]],
+) -> list[tuple[str, str]]:
+    """Every (arch, experiment) that has a series in some panel, in the paper's order of archs."""
+    keys = {key for series in panels.values() for key in series}
+    known = {arch: place for place, arch in enumerate(ARCHS)}
+    return sorted(keys, key=lambda key: (known.get(key[0], len(known)), key))
+
+
+def csv_rows(table: PaperTable) -> Iterator[dict[str, Any]]:
+    """A table as rows of `CSV_COLUMNS`."""
+    for task, lines in table.sections.items():
+        for line in lines:
+            for (arch, mode), entry in zip(COLUMNS, line.entries, strict=True):
+                row: dict[str, Any] = {"task": task, "row": line.name, "arch": arch}
+                row |= {"transfer_mode": mode, "against_control": entry.verdict}
+                if entry.printed:
+                    row |= {f"printed_{n}": getattr(entry.printed, n) for n in _NAMES}
+                if entry.ours:
+                    for average in ("weighted", "macro"):
+                        scores = entry.ours.scores[task, average]
+                        row |= {f"{average}_{n}": round(getattr(scores, n), 4) for n in _NAMES}
+                    row |= {
+                        end: round(value, 4)
+                        for end in ("low", "high")
+                        if (value := getattr(scores, end)) is not None
+                    }
+                yield row
+
+
+_NAMES = ("precision", "recall", "f1")
+CSV_COLUMNS = (
+    "task", "row", "arch", "transfer_mode",
+    *(f"{kind}_{name}" for kind in ("printed", "weighted", "macro") for name in _NAMES),
+    "low", "high", "against_control",
+)  # fmt: skip
+
+
+def series_name(arch: str, experiment: str, cells: Sequence[MatrixCell]) -> str:
+    """``SCAE``, with its experiment where there are several."""
+    several = len({cell.experiment for cell in cells}) > 1
+    return f"{arch.upper()}, {experiment}" if several else arch.upper()
+
+
+def pairing_name(name: str) -> str:
+    """What a reader sees of a row: ``man2man`` as ``Mandarin → Mandarin``."""
+    speech, music = name.split(":")[0].split("2")
+    if speech == "none":
+        return name.split(": ")[1]
+    return f"{LANGUAGES[speech]} → {LANGUAGES[music]}"

@@ -1,0 +1,178 @@
+"""`recitative matrix`: a grid of experiments through DVC's queue, waited for, and one report of all.
+
+The work is DVC's own: ``dvc exp run --queue -S pretrain.arch=scae,cpc`` and ``dvc queue start``. This
+adds what a person would do by hand: wait and say how far it is, clear away what a killed worker
+left, and at the end bring the first experiment into the workspace and judge and report anew, with
+every run of the grid in MLflow. Killed at any moment and started again it goes on: DVC's cache knows
+the stages that are done, and a stage that was cut goes on from its last checkpoint.
+"""
+
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from filelock import FileLock, Timeout
+
+from recitative.errors import UserError
+from recitative.stages.workspace import REPORT
+
+POLL = 10.0  # s
+FINISHED = ("Success", "Failed")
+_STAGE = "Running stage '"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One line of `dvc queue status`."""
+
+    id: str
+    name: str
+    status: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """What `dvc queue status` says."""
+
+    tasks: tuple[Task, ...]
+    workers: int  # that are alive
+
+    def of(self, name: str) -> list[Task]:
+        """The grid's own tasks: ``name-1``, ``name-2``, …; a grid of one is ``name``."""
+        return [
+            task
+            for task in self.tasks
+            if task.name == name
+            or (task.name.startswith(f"{name}-") and task.name[len(name) + 1 :].isdigit())
+        ]
+
+
+def run(name: str, overrides: Sequence[str], wait: Callable[[float], None] = time.sleep) -> None:
+    """Run every combination of the overrides, one after another, and report on all of them.
+
+    Args:
+        name: what the experiments are called: ``name-1``, ``name-2``, …
+        overrides: as for ``dvc exp run -S``; values with commas make the grid.
+        wait: called with seconds between two looks at the queue.
+
+    Raises:
+        UserError: another `recitative matrix` runs in this project, DVC refuses an override, or an
+            experiment failed.
+    """
+    path = Path(".recitative") / "matrix.lock"
+    path.parent.mkdir(exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(
+            f"{path}: another `recitative matrix` runs here; wait for it, or end it first"
+        ) from error
+    with lock:
+        names = _wait(_start(name, overrides), name, wait)
+        click.echo(f"{names[0]} into the workspace; then the report of all {len(names)}")
+        _dvc("exp", "apply", names[0])
+        _dvc("repro", "--force", "--single-item", "claims", "report", shown=True)
+    click.echo(f"{REPORT}/index.html")
+
+
+def _start(name: str, overrides: Sequence[str]) -> set[str]:
+    """The ids of the grid's tasks, queued anew unless a living worker is at them."""
+    before = read_status(_dvc("queue", "status"))
+    mine = before.of(name)
+    pending = [task for task in mine if task.status not in FINISHED]
+    if pending and before.workers:
+        click.echo(
+            f"going on with {', '.join(task.name for task in pending)}, already in the queue"
+        )
+        return {task.id for task in mine}
+    for task in pending:
+        if task.status == "Running":  # its worker is dead
+            _dvc("queue", "kill", "--force", task.id)
+    if mine:
+        _dvc("queue", "remove", *(task.id for task in mine))
+    settings = [part for override in overrides for part in ("-S", override)]
+    # Not by --force, which would also train everything anew.
+    there = [Task("", line, "") for line in _dvc("exp", "list", "--name-only").split()]
+    if old := [task.name for task in Status(tuple(there), 0).of(name)]:
+        _dvc("exp", "remove", *old)
+    _dvc("exp", "run", "--queue", "--name", name, *settings)
+    queued = {task.id for task in read_status(_dvc("queue", "status")).of(name)}
+    # The workers inherit what they are given, so a pipe would stay open until the last is done.
+    subprocess.run(
+        ["dvc", "queue", "start", "--jobs", "1"],
+        check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    return queued
+
+
+def _wait(ids: set[str], name: str, wait: Callable[[float], None]) -> list[str]:
+    """Say how far the queue is until none of the tasks is left; their names, in order."""
+    said: dict[str, str] = {}
+    started = time.monotonic()
+    while True:
+        status = read_status(_dvc("queue", "status"))
+        tasks = [task for task in status.of(name) if task.id in ids]
+        for task in tasks:
+            now = task.status
+            if now == "Running":
+                now = last_stage(_dvc("queue", "logs", task.id)) or now
+            if said.get(task.id) != now:
+                said[task.id] = now
+                done = sum(one.status in FINISHED for one in tasks)
+                clock = time.strftime("%H:%M:%S", time.gmtime(time.monotonic() - started))
+                click.echo(f"{clock}  {done} of {len(tasks)} done  {task.name}: {now}")
+        if all(task.status in FINISHED for task in tasks):
+            break
+        if not status.workers and any(task.status == "Running" for task in tasks):
+            again = [task.name for task in tasks if task.status == "Running"]
+            raise UserError(f"{', '.join(again)}: its worker died; start again, and it goes on")
+        wait(POLL)
+    failed = [task for task in tasks if task.status == "Failed"]
+    if failed:
+        raise UserError(
+            f"{', '.join(task.name for task in failed)} failed; `dvc queue logs {failed[0].id}` says "
+            "why; mend it and start again: what is done is not done twice"
+        )
+    return sorted({task.name for task in tasks}, key=lambda one: (len(one), one))
+
+
+def read_status(text: str) -> Status:
+    """What `dvc queue status` printed."""
+    tasks, workers = [], 0
+    for line in text.splitlines():
+        words = line.split()
+        if line.startswith("Worker status:"):
+            workers = int(words[2]) + int(words[4])
+        elif (
+            len(words) >= 3 and words[0] != "Task" and words[-1] in ("Queued", "Running", *FINISHED)
+        ):
+            tasks.append(Task(words[0], words[1], words[-1]))
+    return Status(tuple(tasks), workers)
+
+
+def last_stage(log: str) -> str | None:
+    """The stage that an experiment is at, from its output; None before the first."""
+    at = log.rfind(_STAGE)
+    return log[at + len(_STAGE) :].split("'")[0] if at >= 0 else None
+
+
+def _dvc(*arguments: str, shown: bool = False) -> str:
+    """What a DVC command printed.
+
+    Raises:
+        UserError: it failed; with its last line.
+    """
+    done = subprocess.run(
+        ["dvc", *arguments],
+        check=False, text=True, stdin=subprocess.DEVNULL,
+        stdout=None if shown else subprocess.PIPE, stderr=None if shown else subprocess.PIPE,
+    )  # fmt: skip
+    if done.returncode:
+        lines = (done.stderr or "").strip().splitlines() or ["see above"]
+        errors = [line for line in lines if line.startswith("ERROR")] or lines
+        raise UserError(f"dvc {' '.join(arguments)}: {errors[0].removeprefix('ERROR: ')}")
+    return done.stdout or ""

@@ -1,0 +1,134 @@
+"""A grid through DVC's queue: waited for, cleared of the dead, never by force; DVC is played."""
+
+from pathlib import Path
+
+import pytest
+
+from recitative.errors import UserError
+from recitative.stages import matrix
+
+STATUS = """\
+Task     Name        Created    Status
+ed24d12  grid-1      12:36 AM   Running
+37b7192  grid-2      12:36 AM   Queued
+d0b8811  vocal-hips  Nov 22, 2026  Success
+81e6dee  grid-10     12:36 AM   Failed
+
+Worker status: 1 active, 2 idle
+"""
+
+
+class Dvc:
+    """DVC's queue as far as `matrix` sees it: each look at it ends one experiment."""
+
+    def __init__(self, tasks: dict[str, tuple[str, str]], workers: int = 0, fails: str = ""):
+        self.tasks, self.workers, self.fails = dict(tasks), workers, fails
+        self.asked: list[tuple[str, ...]] = []
+        self.looks = 0
+
+    def __call__(self, *arguments: str, shown: bool = False) -> str:
+        if arguments[:2] not in (("queue", "status"), ("queue", "logs")):
+            self.asked.append(arguments)
+        if arguments[:2] == ("exp", "run"):
+            self.tasks |= {"n1": ("grid-1", "Queued"), "n2": ("grid-2", "Queued")}
+        if arguments[:2] == ("queue", "remove"):
+            for task in arguments[2:]:
+                del self.tasks[task]
+        if arguments[:2] == ("exp", "list"):
+            return "grid-1\nlovely-name\ngrid-notes\n"
+        if arguments[:2] == ("queue", "logs"):
+            return "Running stage 'index':\n> x\nRunning stage 'transfer@eng-man':\n"
+        if arguments[:2] == ("queue", "status"):
+            return self._status()
+        return ""
+
+    def start(self, *_: object, **__: object) -> None:
+        self.asked.append(("queue", "start"))
+        self.workers = 1
+
+    def _status(self) -> str:
+        if self.workers:
+            self._go_on()
+        lines = [f"{id_}  {name}  12:00 AM  {status}" for id_, (name, status) in self.tasks.items()]
+        return "\n".join(["Task Name Created Status", *lines, "", self._line()])
+
+    def _go_on(self) -> None:
+        for id_, (name, status) in self.tasks.items():
+            if status == "Running":
+                self.tasks[id_] = (name, "Failed" if name == self.fails else "Success")
+                return
+            if status == "Queued":
+                self.tasks[id_] = (name, "Running")
+                return
+
+    def _line(self) -> str:
+        return f"Worker status: {self.workers} active, 0 idle"
+
+
+@pytest.fixture
+def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+
+    def play(dvc: Dvc) -> list[tuple[str, ...]]:
+        monkeypatch.setattr(matrix, "_dvc", dvc)
+        monkeypatch.setattr(matrix.subprocess, "run", dvc.start)
+        matrix.run("grid", ("pretrain.arch=scae,cpc", "seed=3"), wait=lambda _: None)
+        return dvc.asked
+
+    return play
+
+
+END = [("exp", "apply", "grid-1"), ("repro", "--force", "--single-item", "claims", "report")]
+QUEUE = (
+    "exp", "run", "--queue", "--name", "grid", "-S", "pretrain.arch=scae,cpc", "-S", "seed=3",
+)  # fmt: skip
+
+
+def test_the_status_is_read_by_its_words() -> None:
+    status = matrix.read_status(STATUS)
+    assert status.workers == 3
+    assert [task.id for task in status.of("grid")] == ["ed24d12", "37b7192", "81e6dee"]
+    assert [task.status for task in status.tasks] == ["Running", "Queued", "Success", "Failed"]
+    assert matrix.read_status("No experiment tasks in the queue.\n").tasks == ()
+    assert matrix.last_stage("nothing yet") is None
+
+
+def test_a_grid_is_queued_waited_for_and_reported(played, capsys: pytest.CaptureFixture) -> None:
+    asked = played(Dvc({"old": ("vocal-hips", "Success")}))
+    assert asked == [
+        ("exp", "list", "--name-only"), ("exp", "remove", "grid-1"), QUEUE, ("queue", "start"), *END,
+    ]  # fmt: skip
+    assert not any("--force" in words for words in asked[:-1]), "it would train everything anew"
+    said = capsys.readouterr().out
+    assert "0 of 2 done  grid-1: transfer@eng-man" in said
+    assert "2 of 2 done  grid-2: Success" in said
+
+
+def test_what_a_dead_worker_left_is_cleared_and_queued_again(played) -> None:
+    asked = played(Dvc({"d1": ("grid-1", "Running"), "d2": ("grid-2", "Queued")}))
+    assert asked[0] == ("queue", "kill", "--force", "d1")
+    assert asked[1] == ("queue", "remove", "d1", "d2")
+    assert QUEUE in asked
+    assert asked[-2:] == END
+
+
+def test_a_living_worker_is_left_to_go_on(played) -> None:
+    asked = played(Dvc({"a1": ("grid-1", "Running"), "a2": ("grid-2", "Queued")}, workers=1))
+    assert QUEUE not in asked
+    assert asked == END
+
+
+def test_a_failure_is_one_line_and_applies_nothing(played) -> None:
+    dvc = Dvc({}, fails="grid-2")
+    with pytest.raises(UserError, match="grid-2 failed; `dvc queue logs n2` says why"):
+        played(dvc)
+    assert END[0] not in dvc.asked
+
+
+def test_two_at_once_are_refused(played, tmp_path: Path) -> None:
+    (tmp_path / ".recitative").mkdir()
+    with (
+        matrix.FileLock(tmp_path / ".recitative" / "matrix.lock"),
+        pytest.raises(UserError, match="another `recitative matrix` runs here"),
+    ):
+        played(Dvc({}))
