@@ -73,6 +73,12 @@ class Line:
     control: bool
     entries: tuple[Entry, ...]  # as `COLUMNS`
 
+    @property
+    def run_ids(self) -> list[str]:
+        """The MLflow runs of all that stands in it, each once."""
+        found = [run for entry in self.entries if entry.ours for run in entry.ours.run_ids]
+        return list(dict.fromkeys(found))
+
 
 @dataclass(frozen=True)
 class PaperTable:

@@ -36,6 +36,8 @@ from recitative.stages.workspace import (
 from recitative.tracking.runs import parent_run_id, reap
 from recitative.tracking.runs import run as open_run
 
+SHOWN = ("validation_loss", "validation_accuracy")
+
 
 @dataclass(frozen=True, eq=False)
 class Training:
@@ -148,7 +150,9 @@ def _train(training: Training, work: Path) -> None:
         save_weights(folder / "model.safetensors", made.model)
         write_json(folder / "model.json", training.description | {"language": language})
         write_csv(folder / "history.csv", list(history[0]), history)
-        write_json(folder / "metrics.json", kept | {"epochs": len(history)})
+        # Few, because each is a column of `dvc exp show`, once a language; history.csv has the rest.
+        shown = {name: kept[name] for name in SHOWN if kept.get(name) is not None}
+        write_json(folder / "metrics.json", shown | {"epochs": len(history)})
         write_json(folder / "run.json", {"run_id": tracked.id, "key": training.key})
         tracked.log_figure(history_figure(history), "history.png")
         for name in ("history.csv", "model.json"):
