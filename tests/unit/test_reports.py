@@ -693,3 +693,15 @@ def test_a_missing_control_is_named_and_one_left_out_with_a_reason_is_not(
     with pytest.raises(UserError, match=r"none2eng scratch, none2man scratch; put them into"):
         stage._check_controls()
     assert "none2eng opensmile_svm: left out, and the report says so" in capsys.readouterr().out
+
+
+def test_a_control_that_was_left_out_stands_in_every_table_with_its_reason(
+    evidence: Evidence,
+) -> None:
+    why = "the package opensmile is not installed"
+    text = render(replace(evidence, missing={"eng": {"opensmile_svm": why}, "man": {}}))
+    rows = re.findall(r"<tr class=\"control\"><th scope=\"row\">openSMILE \+ SVM.*?</tr>", text)
+    assert (
+        len(rows) == 2
+    )  # of all tasks on English music, and of Table 1; Table 2 has nothing of ours
+    assert all(f"left out: {why}" in row for row in rows)

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -235,3 +236,20 @@ def test_a_dead_processs_run_is_reaped_and_a_live_one_is_left(tmp_path: Path) ->
         assert again.id == dead
         assert reap() == []  # it is this process's now
     assert status(dead) == "FINISHED"
+
+
+def documented_filters() -> list[str]:
+    """Those of the table in docs/comparing.md."""
+    text = (Path(__file__).parents[2] / "docs" / "comparing.md").read_text(encoding="utf-8")
+    return re.findall(r"^\|[^|]*\| `((?:tags|metrics)\.[^`]*)`", text, re.M)
+
+
+@pytest.mark.parametrize("words", documented_filters())
+def test_the_filters_of_the_documents_are_understood(words: str) -> None:
+    with run("one to find", {}, {"pairing": "eng2man", "music_language": "man"}, measure=False):
+        client().search_runs([experiment_id()], words)
+
+
+def test_the_experiment_says_what_it_holds() -> None:
+    about = client().get_experiment(experiment_id()).tags["mlflow.note.content"]
+    assert "test_quadrant_f1" in about

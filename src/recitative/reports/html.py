@@ -59,7 +59,7 @@ class Evidence:
         listeners: the content of agreement.json, by music language.
         pictures: caption and PNG file of each picture of agreement.
         claims: the content of claims.json.
-        missing: why a control is left out, by its name.
+        missing: why a control is left out, by music set and name.
         decisions: the content of decision.json.
         runs: run ids by cell, e.g. ``eng2eng full 0``.
         earlier: as `tracking.history.earlier_results` gives them, the present run among them.
@@ -89,7 +89,7 @@ class Evidence:
     listeners: Mapping[str, Any] = field(default_factory=dict)
     pictures: Sequence[tuple[str, Path]] = ()
     claims: Sequence[Mapping[str, Any]] = ()
-    missing: Mapping[str, str] = field(default_factory=dict)
+    missing: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     decisions: Sequence[Mapping[str, Any]] = ()
     runs: Mapping[str, str] = field(default_factory=dict)
     earlier: Sequence[Mapping[str, Any]] = ()

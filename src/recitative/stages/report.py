@@ -103,11 +103,7 @@ def run(params: Params, check_controls: bool = False) -> None:
         listeners=_json(AGREEMENT / "agreement.json", {}),
         pictures=list(_pictures()),
         claims=_json(CLAIMS / "claims.json", []),
-        missing={
-            f"{name}, {LANGUAGES[music]} music": why
-            for music in ("eng", "man")
-            for name, why in _json(CONTROLS / music / "missing.json", {}).items()
-        },
+        missing={music: _json(CONTROLS / music / "missing.json", {}) for music in ("eng", "man")},
         decisions=_json(REGISTRY / "decision.json", []),
         runs=dict(_runs(folders)),
         earlier=earlier,
