@@ -202,15 +202,14 @@ def test_the_headline_says_no_more_than_the_verdicts():
     claims = [claim("1", "undecided", -0.6), claim("10a", "supported", 6.0)]
     assert headline(claims) == []  # not all of what it stands on is there
     language, speech, count = headline([*claims, claim("10b", "not testable here")])
-    assert "cannot be told from none: −0.6 points of macro F [−4.6, +3.4]" in language
+    assert "in the other? Undecided: −0.6 points of macro F [−4.6, +3.4]" in language
     assert "against a random encoder: yes: +6.0 points" in speech
     assert "from scratch: not tested here (claim 10b)" in speech
     assert count == (
-        "Of 3 claims about the paper on 36 test songs: 1 supported, 1 undecided, "
-        "1 not testable here."
+        "Of 3 claims, judged on 36 test songs: 1 supported, 1 undecided, 1 not testable here."
     )
     refuted = headline([claim("1", "refuted", -8.0), *claims[1:], claim("10b", "undecided", 1.0)])
-    assert "no, the opposite: −8.0" in refuted[0]
+    assert "No, the opposite: −8.0" in refuted[0]
 
 
 def test_links_open_exactly_these_runs():

@@ -8,7 +8,7 @@ Claim = Mapping[str, Any]
 WORDS = {
     "supported": "yes",
     "refuted": "no, the opposite",
-    "undecided": "this cannot be told from none",
+    "undecided": "undecided",
     "not testable here": "not tested here",
 }
 
@@ -28,12 +28,16 @@ def headline(claims: Sequence[Claim]) -> list[str]:
     seen = f" on {songs} test songs" if songs else ""
     return [
         "Does speech in the music’s own language teach more than speech in the other? "
-        f"{_said(by_id['1'])} (claim 1).",
+        f"{_upper(_said(by_id['1']))} (claim 1).",
         "Does hearing speech at all help? With the encoder frozen, against a random encoder: "
         f"{_said(by_id['10a'])} (claim 10a); fully trained, against from scratch: "
         f"{_said(by_id['10b'])} (claim 10b).",
-        f"Of {len(claims)} claims about the paper{seen}: {verdicts}.",
+        f"Of {len(claims)} claims, judged{seen}: {verdicts}.",
     ]
+
+
+def _upper(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _said(claim: Claim) -> str:
