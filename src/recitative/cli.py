@@ -242,6 +242,16 @@ def matrix(overrides: tuple[str, ...], name: str) -> None:
 
 
 @cli.command()
+@click.argument("overrides", nargs=-1, metavar="[NAME=VALUE[,VALUE...]]...")
+@PARAMS
+def cost(overrides: tuple[str, ...], params_file: Path) -> None:
+    """Predict time, memory and disk of a grid, from a calibration on this machine (a minute)."""
+    from recitative.stages.cost import run
+
+    run(params_file, overrides)
+
+
+@cli.command()
 @PARAMS
 def summary(params_file: Path) -> None:
     """Print the results table, the promoted models and where the report is."""

@@ -143,19 +143,32 @@ def load_with_origins(path: Path) -> tuple[Params, Origins]:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise UserError(f"{path}: no parameters in it; take the project's own params.yaml")
-    origins = resolve(values, path.name)
+    return _checked(values, path.name)
+
+
+def params_of(values: dict[str, Any], source: str) -> Params:
+    """The parameters that the content of a params.yaml means; `values` is changed.
+
+    Raises:
+        UserError: as `load_params`.
+    """
+    return _checked(values, source)[0]
+
+
+def _checked(values: dict[str, Any], source: str) -> tuple[Params, Origins]:
+    origins = resolve(values, source)
     datasets = values.get("datasets")
     if not isinstance(datasets, dict):
         datasets = {}
     for role, section in datasets.items():
         if role not in SOURCE_ROLES:
             raise UserError(
-                f"{path.name}: datasets.{role}: unknown role; known: {', '.join(SOURCE_ROLES)}"
+                f"{source}: datasets.{role}: unknown role; known: {', '.join(SOURCE_ROLES)}"
             )
         if isinstance(section, dict):
-            with _one_line(path, f"datasets.{role}."):
+            with _one_line(source, f"datasets.{role}."):
                 datasets[role] = parse_dataset_config(role, section)
-    with _one_line(path):
+    with _one_line(source):
         params = Params.model_validate(values)
     config_of(params.pretrain.arch)
     if params.experiment == AUTO:
@@ -165,7 +178,7 @@ def load_with_origins(path: Path) -> tuple[Params, Origins]:
 
 
 @contextmanager
-def _one_line(path: Path, prefix: str = "") -> Iterator[None]:
+def _one_line(source: str, prefix: str = "") -> Iterator[None]:
     """The first complaint of a validation as one line: file, dotted name, what is wrong, value."""
     try:
         yield
@@ -176,4 +189,4 @@ def _one_line(path: Path, prefix: str = "") -> Iterator[None]:
         if detail["type"] == "extra_forbidden":
             what = "no such parameter; is it a typo?"
         given = "" if isinstance(detail["input"], dict) else f" (got {detail['input']!r})"
-        raise UserError(f"{path.name}: {where}: {what}{given}") from error
+        raise UserError(f"{source}: {where}: {what}{given}") from error

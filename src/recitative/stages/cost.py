@@ -1,0 +1,311 @@
+"""`recitative cost`: what a grid of experiments will take of this machine, before it starts.
+
+A calibration of about a minute times each kind of work as it will run, as many processes side by side;
+the rest is arithmetic over the parameters, printed line by line. Epochs are counted in full: where
+early stopping is on, the training may take less and never more.
+"""
+
+import heapq
+import itertools
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+import yaml
+
+from recitative.audio import load_audio
+from recitative.errors import UserError
+from recitative.features.mel import log_mel
+from recitative.learning.compute import Compute
+from recitative.learning.config import CONTROLS, NETWORKS
+from recitative.learning.rates import Rates, measure
+from recitative.params import Params, params_of
+from recitative.stages.parallel import in_parallel
+from recitative.stages.workspace import (
+    INDEX,
+    PAIRINGS,
+    classifier_description,
+    pretrained_description,
+    workers,
+)
+
+GIB = 1024**3
+LANGUAGES, MUSIC = 3, 2
+STAGES = 20  # processes that `dvc repro` starts, one after another
+HEAVY = 9  # of them import torch and MLflow, and start workers that do as well
+WEIGHTS = 26e6  # bytes of a classifier
+DVC_SECONDS = 1.0  # a stage: hashing, locking, copying
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the calibration found; seconds and bytes."""
+
+    rates: Mapping[str, Rates]  # by architecture
+    audio: float  # s an hour of audio, to features
+    start: float  # s until a process has imported what a training needs
+    run: float  # s of figures and logging around a run
+    processes: int
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the estimate: trainings, seconds of one process, seconds on the clock."""
+
+    what: str
+    trainings: int
+    work: float
+    wall: float
+
+
+def run(params_file: Path, overrides: Sequence[str]) -> None:
+    """Calibrate, and print what every experiment of the grid takes, and the whole.
+
+    Args:
+        params_file: the present parameters.
+        overrides: as of `recitative matrix`: values with commas make the grid.
+
+    Raises:
+        UserError: an override is not ``name=value``, or its name is unknown.
+    """
+    grid = list(experiments(params_file, overrides))
+    click.echo("calibrating, about a minute ...", err=True)
+    machine = calibrate([params for _, params in grid])
+    totals = []
+    for name, params in grid:
+        lines = list(estimate(params, machine))
+        totals.append(sum(line.wall for line in lines))
+        click.echo(format_lines(name or "as params.yaml has it", lines))
+    shared = _shared(grid, machine)
+    whole = sum(totals) - shared
+    peak = max(rates.memory for rates in machine.rates.values()) * machine.processes
+    click.echo(
+        f"\n{len(grid)} experiment{'s' if len(grid) > 1 else ''}: {clock(whole)} on the clock with "
+        f"{machine.processes} processes"
+        + (f" (features shared: {clock(shared)} less)" if shared else "")
+        + f"; memory about {peak / GIB:.1f} GB; disk about {_disk(grid) / GIB:.1f} GB. Where early "
+        "stopping is on, these are the most."
+    )
+
+
+def experiments(params_file: Path, overrides: Sequence[str]) -> Iterator[tuple[str, Params]]:
+    """Each combination of the overrides, named, with its parameters."""
+    try:
+        values = yaml.safe_load(params_file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{params_file}: no such file; run in the project's own folder") from error
+    named = []
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        if not equals or not text:
+            raise UserError(f"{override}: write NAME=VALUE, or NAME=VALUE,VALUE for a grid")
+        named.append([(name, choice) for choice in text.split(",")])
+    for chosen in itertools.product(*named):
+        here = yaml.safe_load(yaml.safe_dump(values))
+        for name, text in chosen:
+            _set(here, name, yaml.safe_load(text), params_file)
+        yield " ".join(f"{name}={text}" for name, text in chosen), params_of(here, params_file.name)
+
+
+def _set(values: dict[str, Any], name: str, value: Any, source: Path) -> None:
+    *sections, leaf = name.split(".")
+    holder: Any = values
+    for section in sections:
+        holder = holder.get(section) if isinstance(holder, dict) else None
+    if not isinstance(holder, dict) or leaf not in holder:
+        raise UserError(f"{source}: {name}: no such parameter; `recitative params` lists them")
+    holder[leaf] = value
+
+
+def calibrate(grid: Sequence[Params]) -> Machine:
+    """Time each architecture of the grid, in as many processes at once as there will be."""
+    first = grid[0]
+    processes = workers(first.compute)
+    rates = {}
+    for params in {one.pretrain.arch: one for one in grid}.values():
+        found = in_parallel(_measure, [(params,)] * processes, params.compute)
+        rates[params.pretrain.arch] = Rates(
+            *(fmean(getattr(one, name) for one in found) for name in Rates.__dataclass_fields__)
+        )
+    return Machine(rates, _audio(first), _start(), _figures(), processes)
+
+
+def _measure(params: Params) -> Rates:
+    description = classifier_description(params, pretrained_description(params))
+    features = params.features
+    with TemporaryDirectory(prefix="recitative-cost-") as folder:
+        return measure(
+            params.pretrain, params.encoder, params.arch, params.transfer, description,
+            features.segment_hop, features.hop_length / features.sample_rate,
+            Compute.decide(params.compute), Path(folder),
+        )  # fmt: skip
+
+
+def _audio(params: Params) -> float:
+    """Seconds from a FLAC file to frames, for an hour; a minute of noise is timed."""
+    import numpy as np
+    import soundfile
+
+    features = params.features
+    with TemporaryDirectory(prefix="recitative-cost-") as folder:
+        path = Path(folder) / "noise.flac"
+        noise = np.random.default_rng(0).normal(0, 0.1, 60 * features.sample_rate)
+        soundfile.write(path, noise, features.sample_rate)
+        log_mel(load_audio(path, features.sample_rate), features)
+        started = time.perf_counter()
+        log_mel(load_audio(path, features.sample_rate), features)
+        return 60 * (time.perf_counter() - started)
+
+
+def _start() -> float:
+    command = [sys.executable, "-c", "import recitative.stages.transfer, mlflow"]
+    started = time.perf_counter()
+    subprocess.run(command, check=True)
+    return time.perf_counter() - started
+
+
+def _figures() -> float:
+    """The four figures of a training's run, and as long again for its metrics and tables."""
+    from io import BytesIO
+
+    from recitative.reports.figures import history_figure
+
+    row = {"epoch": 0, "train_loss": 1.0, "validation_loss": 1.0, "best": 1}
+    history_figure([row]).savefig(BytesIO())
+    started = time.perf_counter()
+    history_figure([row]).savefig(BytesIO())
+    return 8 * (time.perf_counter() - started)
+
+
+def estimate(params: Params, machine: Machine) -> Iterator[Line]:
+    """The lines of one experiment."""
+    rates = machine.rates[params.pretrain.arch]
+    speech, music = _hours(params)
+    side, transfer = machine.processes, params.transfer
+    folds = params.split.folds if params.split.scheme == "grouped_folds" else 1
+
+    def line(what: str, tasks: Sequence[float], trainings: int | None = None) -> Line:
+        begun = machine.start if tasks else 0.0  # the workers' imports
+        count = len(tasks) if trainings is None else trainings
+        return Line(what, count, sum(tasks), makespan(tasks, side) + begun)
+
+    yield line("features", [machine.audio * (2 * speech + MUSIC * music) / side] * side, 0)
+    search = params.search
+    if search.trials:
+        seen = speech * min(1.0, search.max_segments / _segments(params, speech)) if (
+            search.max_segments
+        ) else speech  # fmt: skip
+        trial = search.seeds * search.epochs * rates.pretrain * seen + machine.run
+        yield line("search", [trial] * search.trials)
+    epochs = params.pretrain.epochs
+    yield line("pretrain", [epochs * rates.pretrain * speech + machine.run] * LANGUAGES)
+    frozen = transfer.frozen.epochs * rates.frozen * music
+    released = transfer.released.epochs * rates.released * music
+    tested = 2 * rates.predict * music  # validation and test, of both modes
+    repeat = folds * (frozen + released * ("full" in transfer.modes) + tested) + 2 * machine.run
+    cells = len(PAIRINGS)
+    modes = len(transfer.modes)
+    tasks = [repeat] * (cells * transfer.repeats)
+    cell = line("transfer", tasks, cells * transfer.repeats * modes * folds)
+    coded = [rates.encode * music] * cells
+    yield Line(cell.what, cell.trainings, cell.work + sum(coded), cell.wall + makespan(coded, side))
+    tasks = [
+        folds * (work + tested) + machine.run
+        for name, work in {
+            "random_encoder": rates.encode * music + frozen,
+            "shuffled_labels": rates.encode * music + frozen,
+            "scratch": params.controls.scratch_epochs * rates.released * music,
+        }.items()
+        if name in params.controls.names
+        for _ in range(MUSIC * transfer.repeats)
+    ]
+    others = [name for name in params.controls.names if name in CONTROLS and name not in NETWORKS]
+    yield line("controls", tasks + [2 * machine.run] * (MUSIC * len(others)))
+    started = STAGES * DVC_SECONDS + HEAVY * machine.start
+    yield Line("around: stages, statistics, report", 0, started, started)
+
+
+def makespan(tasks: Sequence[float], side: int) -> float:
+    """How long tasks take on `side` processes, each begun when one is free, in this order."""
+    free = [0.0] * side
+    for task in tasks:
+        heapq.heappush(free, heapq.heappop(free) + task)
+    return max(free)
+
+
+def _hours(params: Params) -> tuple[float, float]:
+    """Hours of a speech and of a music role: what is asked for, else what the index has."""
+    asked = params.balance.speech_hours, params.balance.music_hours
+    found = []
+    for hours, role in zip(asked, ("speech-eng", "music-eng"), strict=True):
+        path = INDEX / f"{role}.csv"
+        if hours is None:
+            if not path.exists():
+                raise UserError(
+                    f"{path}: balance asks for all there is, and nothing is indexed yet; run "
+                    "`recitative index`, or give balance.speech_hours and balance.music_hours"
+                )
+            import pandas as pd
+
+            hours = float(pd.read_csv(path)["seconds"].sum()) / 3600
+        found.append(hours)
+    return found[0], found[1]
+
+
+def _segments(params: Params, hours: float) -> float:
+    features = params.features
+    return hours * 3600 * features.sample_rate / features.hop_length / features.segment_hop
+
+
+def _shared(grid: Sequence[tuple[str, Params]], machine: Machine) -> float:
+    """What is made once for all: features of the same hours, from DVC's cache the second time."""
+    seen, spared = set(), 0.0
+    for _, params in grid:
+        key = (_hours(params), params.features)
+        if key in seen:
+            spared += next(line.wall for line in estimate(params, machine))
+        seen.add(key)
+    return spared
+
+
+def _disk(grid: Sequence[tuple[str, Params]]) -> float:
+    """Features of every amount once, weights, and what MLflow keeps of a run (about 0.2 MB)."""
+    frames, total = {}, 0.0
+    for _, params in grid:
+        speech, music = _hours(params)
+        features = params.features
+        rate = 3600 * features.sample_rate / features.hop_length * 4 * features.n_mels
+        frames[speech, music] = (3 * speech + MUSIC * music) * rate
+        kept = params.transfer.repeats if params.transfer.keep == "all" else 1
+        cells = len(PAIRINGS) * len(params.transfer.modes) + MUSIC * len(NETWORKS)
+        total += cells * kept * WEIGHTS + 2 * MUSIC * WEIGHTS
+        total += 0.2e6 * (cells * params.transfer.repeats + params.search.trials)
+    return total + sum(frames.values())
+
+
+def format_lines(name: str, lines: Sequence[Line]) -> str:
+    """One experiment's lines as a table for the screen."""
+    shown = [f"\n{name}", f"  {'':36} {'trainings':>9} {'one process':>12} {'clock':>10}"]
+    total = Line(
+        "all", *(sum(getattr(one, at) for one in lines) for at in ("trainings", "work", "wall"))
+    )
+    for one in (*lines, total):
+        count = str(one.trainings) if one.trainings else ""
+        shown.append(f"  {one.what:36} {count:>9} {clock(one.work):>12} {clock(one.wall):>10}")
+    return "\n".join(shown)
+
+
+def clock(seconds: float) -> str:
+    """``45 s``, ``12 min``, ``3.4 h``, ``2.1 d``."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172800 else f"{seconds / 86400:.1f} d"
