@@ -18,7 +18,9 @@ from recitative.stages import cost
 
 ROOT = Path(__file__).parents[2]
 RATES = Rates(pretrain=100, encode=10, frozen=5, released=200, predict=8, memory=1e9)
-MACHINE = cost.Machine({"scae": RATES, "cpc": RATES}, audio=8, start=4, run=1, processes=2)
+MACHINE = cost.Machine(
+    {"scae": RATES, "cpc": RATES}, audio=8, start=4, run=1, compared=0.1, processes=2
+)
 PAPER = ("size=paper", "pretrain.arch=scae,cpc", "balance.speech_hours=3,30")
 
 

@@ -29,7 +29,7 @@ from recitative.models.config import EncoderConfig
 from recitative.models.storage import Description, build_classifier, build_encoder
 
 CLIP_FRAMES = 400  # about 13 s
-SPEECH_CLIPS, SONGS = 20, 20
+SPEECH_CLIPS, SONGS = 14, 14
 PARTS = (0.595, 0.105)  # of music: training and validation; the rest is tested
 
 

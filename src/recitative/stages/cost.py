@@ -7,11 +7,14 @@ early stopping is on, the training may take less and never more.
 
 import heapq
 import itertools
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
@@ -37,11 +40,13 @@ from recitative.stages.workspace import (
 )
 
 GIB = 1024**3
+SONG_SECONDS = 30  # of the paper's clips
 LANGUAGES, MUSIC = 3, 2
 STAGES = 20  # processes that `dvc repro` starts, one after another
-HEAVY = 9  # of them import torch and MLflow, and start workers that do as well
+HEAVY = 17  # of them import torch, scipy or MLflow
+DVC_SECONDS = 1.5  # a stage: hashing, locking, copying
+COMPARED = 130  # paired differences and intervals that evaluate, claims and report draw
 WEIGHTS = 26e6  # bytes of a classifier
-DVC_SECONDS = 1.0  # a stage: hashing, locking, copying
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,7 @@ class Machine:
     audio: float  # s an hour of audio, to features
     start: float  # s until a process has imported what a training needs
     run: float  # s of figures and logging around a run
+    compared: float  # s of one paired difference with its bootstrap
     processes: int
 
 
@@ -134,7 +140,7 @@ def calibrate(grid: Sequence[Params]) -> Machine:
         rates[params.pretrain.arch] = Rates(
             *(fmean(getattr(one, name) for one in found) for name in Rates.__dataclass_fields__)
         )
-    return Machine(rates, _audio(first), _start(), _figures(), processes)
+    return Machine(rates, _audio(first), _start(), _run(), _compared(first), processes)
 
 
 def _measure(params: Params) -> Rates:
@@ -171,17 +177,44 @@ def _start() -> float:
     return time.perf_counter() - started
 
 
-def _figures() -> float:
-    """The four figures of a training's run, and as long again for its metrics and tables."""
-    from io import BytesIO
+def _run() -> float:
+    """A training's run without its training, in a store of its own in another process."""
+    with (
+        TemporaryDirectory(prefix="recitative-cost-") as folder,
+        ProcessPoolExecutor(1, mp_context=get_context("spawn")) as other,
+    ):
+        return other.submit(_run_once, folder).result()
 
+
+def _run_once(folder: str) -> float:
+    os.environ |= {"DVC_ROOT": folder, "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
     from recitative.reports.figures import history_figure
+    from recitative.tracking.runs import run as open_run
 
     row = {"epoch": 0, "train_loss": 1.0, "validation_loss": 1.0, "best": 1}
-    history_figure([row]).savefig(BytesIO())
+    for _ in range(2):  # the first makes the store
+        started = time.perf_counter()
+        with open_run("calibration", dict.fromkeys(map(str, range(60)), 0), {}) as tracked:
+            for step in range(8):
+                tracked.log_metrics({"train_loss": 1.0, "validation_loss": 1.0}, step=step)
+            for figure in range(4):
+                tracked.log_figure(history_figure([row]), f"{figure}.png")
+    return time.perf_counter() - started
+
+
+def _compared(params: Params) -> float:
+    """One paired difference, on as many songs as will be tested."""
+    import numpy as np
+
+    from recitative.evaluation.statistics import paired_difference
+
+    songs = max(10, round(0.3 * _hours(params)[1] * 3600 / SONG_SECONDS))
+    rng = np.random.default_rng(0)
+    true = rng.integers(4, size=songs)
+    a, b = (rng.integers(4, size=(params.transfer.repeats, songs)) for _ in range(2))
     started = time.perf_counter()
-    history_figure([row]).savefig(BytesIO())
-    return 8 * (time.perf_counter() - started)
+    paired_difference(true, a, b, 4, rng, draws=params.evaluate.draws)
+    return time.perf_counter() - started
 
 
 def estimate(params: Params, machine: Machine) -> Iterator[Line]:
@@ -228,8 +261,8 @@ def estimate(params: Params, machine: Machine) -> Iterator[Line]:
     ]
     others = [name for name in params.controls.names if name in CONTROLS and name not in NETWORKS]
     yield line("controls", tasks + [2 * machine.run] * (MUSIC * len(others)))
-    started = STAGES * DVC_SECONDS + HEAVY * machine.start
-    yield Line("around: stages, statistics, report", 0, started, started)
+    around = STAGES * DVC_SECONDS + HEAVY * machine.start + COMPARED * machine.compared
+    yield Line("around: stages, statistics, report", 0, around, around)
 
 
 def makespan(tasks: Sequence[float], side: int) -> float:
