@@ -1,0 +1,155 @@
+"""Is early stopping fair? What patience and minimum improvement cost in macro F, and save in epochs.
+
+On the music of the present project (after `dvc repro`), its test part never opened: the songs of
+training and validation are divided anew, by group, into a part to learn from, one to stop by and one
+that is held out. A network is trained to the end once; since the weights of the lowest validation
+loss are kept, what any patience would have stopped at, and scored on the held-out songs, can be read
+off that one training. Differences are paired over draws of the songs and networks.
+
+    python benchmarks/stopping.py                     the frozen phase, about 10 CPU minutes
+    python benchmarks/stopping.py --phase released    the released phase, longer
+"""
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import stats
+from sklearn.model_selection import GroupShuffleSplit
+
+from recitative.evaluation.metrics import decide, score, to_song_level
+from recitative.files import read_json
+from recitative.learning.compute import Compute
+from recitative.learning.config import TRANSFER_MODES, FitConfig
+from recitative.learning.music import LabelledSegments
+from recitative.learning.transfer import Parts, encode, fit_mode, predict_segments
+from recitative.models.storage import build_classifier, build_encoder
+from recitative.params import Params, load_params
+from recitative.seeding import derive_seed, seed_everything
+from recitative.stages.cells import load_encoder, load_music
+from recitative.stages.workspace import PRETRAIN, classifier_description
+
+PATIENCES = (2, 3, 5, 10)
+IMPROVEMENTS = (0.0, 0.001, 0.01, 0.03)
+HELD_OUT, STOPPED_BY = 0.3, 0.15  # of the songs, and of the rest
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training to the end: by epoch, validation loss and macro F on held-out songs."""
+
+    losses: list[float]
+    scores: list[float]
+
+    def stopped(self, patience: int, improvement: float) -> int:
+        """How many epochs are trained, by the rule of `learning.training.fit`."""
+        lowest, stale = np.inf, 0
+        for epoch, loss in enumerate(self.losses):
+            stale = 0 if loss < lowest * (1 - improvement) or epoch == 0 else stale + 1
+            lowest = min(lowest, loss)
+            if stale >= patience:
+                return epoch + 1
+        return len(self.losses)
+
+    def score(self, epochs: int) -> float:
+        """Of the weights with the lowest validation loss among so many epochs."""
+        return self.scores[int(np.argmin(self.losses[:epochs]))]
+
+
+def train(
+    params: Params, music: str, draw: int, phase: str, epochs: int, segments: LabelledSegments,
+    codes: np.ndarray, known: np.ndarray,
+) -> Training:  # fmt: skip
+    """One network on one division of the known songs."""
+    parts = _divided(segments, known, draw)
+    mode = TRANSFER_MODES["feature_extraction" if phase == "frozen" else "scratch"]
+    seed = derive_seed(params.seed, "stopping", music, draw, phase)
+    seed_everything(seed)
+    description = classifier_description(params, read_json(PRETRAIN / music / "model.json"))
+    model = build_classifier(description, build_encoder(description))
+    load_encoder(PRETRAIN / music / "model.safetensors", model)
+    compute = Compute.decide(params.compute)
+    forever = {"epochs": epochs, "patience": 0, "keep": "last"}
+    config = params.transfer.model_copy(
+        update={phase: getattr(params.transfer, phase).model_copy(update=forever)}
+    )
+    losses, scores = [], []
+    cached = codes if phase == "frozen" else None
+    for epoch in fit_mode(mode, model, segments, parts, cached, config, compute, seed):
+        told = predict_segments(model, segments, parts.test, compute, cached)
+        table = segments.predictions(parts.test, told.astype(np.float64))
+        table = table.assign(arch="", transfer_mode="", repeat=0)
+        losses.append(epoch.validation["loss"])
+        scores.append(score(*decide(to_song_level(table), "quadrant"), "quadrant").macro.f1)
+    return Training(losses, scores)
+
+
+def _divided(segments: LabelledSegments, known: np.ndarray, draw: int) -> Parts:
+    """Learned from, stopped by, held out: by group, of the songs outside of the test part."""
+    groups = np.array(segments.groups)[segments.clip[known]]
+
+    def cut(rows: np.ndarray, names: np.ndarray, share: float) -> Iterator[np.ndarray]:
+        splitter = GroupShuffleSplit(1, test_size=share, random_state=draw)
+        ((first, second),) = splitter.split(rows, groups=names)
+        yield from (first, second)
+
+    rest, held = cut(known, groups, HELD_OUT)
+    learned, stopped = cut(known[rest], groups[rest], STOPPED_BY)
+    return Parts(known[rest][learned], known[rest][stopped], known[held])
+
+
+def main() -> None:
+    """Print the table as markdown."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--phase", choices=["frozen", "released"], default="frozen")
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--draws", type=int, default=12, help="a music set")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    params = load_params(Path("params.yaml"))
+    compute = Compute.decide(params.compute)
+    trainings = []
+    for music in ("eng", "man"):
+        segments, (parts, *_) = load_music(params, music)
+        known = np.sort(np.concatenate([parts.train, parts.validation]))
+        description = classifier_description(params, read_json(PRETRAIN / music / "model.json"))
+        model = build_classifier(description, build_encoder(description))
+        load_encoder(PRETRAIN / music / "model.safetensors", model)
+        with tempfile.TemporaryDirectory() as folder:
+            codes = encode(model.encoder, segments, compute, Path(folder) / "codes.npy")
+            trainings += [
+                train(params, music, draw, given.phase, given.epochs, segments, codes, known)
+                for draw in range(given.draws)
+            ]
+    _print(trainings, given.phase, given.epochs, getattr(params.transfer, given.phase))
+
+
+def _print(trainings: list[Training], phase: str, epochs: int, config: FitConfig) -> None:
+    whole = np.array([one.score(epochs) for one in trainings])
+    print(
+        f"The {phase} phase, {len(trainings)} trainings of {epochs} epochs, learning rate "
+        f"{config.learning_rate:g}; held-out macro F without stopping {whole.mean():.3f}:\n\n"
+        "| patience | minimum improvement | epochs trained | difference, points | 95 % interval |\n"
+        "|---|---|---|---|---|"
+    )
+    for patience in PATIENCES:
+        for improvement in IMPROVEMENTS:
+            spent = np.array([one.stopped(patience, improvement) for one in trainings])
+            found = np.array(
+                [one.score(n) for one, n in zip(trainings, spent.tolist(), strict=True)]
+            )
+            lost = 100 * (found - whole)
+            error = stats.sem(lost)
+            half = float(stats.t.ppf(0.975, len(lost) - 1) * error)
+            print(
+                f"| {patience} | {improvement:g} | {spent.mean() / epochs:.0%} | {lost.mean():+.1f} "
+                f"| [{lost.mean() - half:+.1f}, {lost.mean() + half:+.1f}] |"
+            )
+
+
+if __name__ == "__main__":
+    main()
