@@ -165,8 +165,10 @@ class Project:
         assert process.exitcode == -signal.SIGKILL, f"{stage} was not killed: {process.exitcode}"
 
     def copy(self, target: Path) -> "Project":
-        """A copy to change, with a store of its own."""
+        """A copy to change, with a store of its own; what is published already is not kept."""
         shutil.copytree(self.root, target, symlinks=True)
+        for marker in (target / ".recitative" / "work").glob("*/published"):
+            shutil.rmtree(marker.parent)
         if (target / "mlflow.db").exists():
             with sqlite3.connect(target / "mlflow.db") as store:  # it names its artifacts in full
                 for table, column in (
