@@ -9,7 +9,7 @@ export DO_NOT_TRACK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-matrix paper use-data use-demo test test-slow lint format search-dashboard
+.PHONY: help setup demo demo-matrix paper use-data use-demo test test-slow test-integration lint format search-dashboard
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -52,11 +52,14 @@ $(VENV)/.dashboard: $(VENV)/.installed
 	@touch $@
 
 test: setup ## the tests
-	@python -m pytest -n auto --dist loadfile -m "not slow" \
+	@python -m pytest -n auto --dist loadfile -m "not slow and not integration" \
 	  --cov --cov-report=term:skip-covered --cov-fail-under=85
 
 test-slow: setup ## the slow ones: kill -9 of whole stages, real dvc, calibration of the statistics
 	@python -m pytest -m slow
+
+test-integration: setup ## S3 servers, started and stopped by the tests on loopback
+	@python -m pytest -m integration tests/integration
 
 lint: setup ## ruff, mypy, the import contract
 	@ruff check . && ruff format --check . && mypy && lint-imports

