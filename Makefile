@@ -9,7 +9,7 @@ export DO_NOT_TRACK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-matrix paper use-data use-demo test test-slow test-integration lint format search-dashboard
+.PHONY: help setup demo demo-matrix paper use-data use-demo share test test-slow test-integration lint format search-dashboard
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -42,6 +42,16 @@ use-data: setup ## your own corpora as data/: make use-data DATA=PATH
 
 use-demo: setup ## the embedded corpus as data/ again
 	@recitative use-demo
+
+share: setup ## data, cache and champions to your group: make share REMOTE=s3://BUCKET/PREFIX
+	@test -n "$(REMOTE)" || { echo "error: name the place: make share REMOTE=s3://BUCKET/PREFIX"; exit 1; }
+	@recitative remote check "$(REMOTE)"
+	@dvc remote add --quiet --force --default share "$(REMOTE)/dvc"
+	@test -z "$$AWS_ENDPOINT_URL" || dvc remote modify share endpointurl "$$AWS_ENDPOINT_URL"
+	@dvc push --run-cache
+	@for model in mer-eng mer-man; do \
+	  recitative publish "models:/$$model@champion" "$(REMOTE)/models" || echo "note: $$model has no champion to publish"; done
+	@echo "now commit what the others need: git add .dvc/config dvc.lock data.dvc && git commit"
 
 search-dashboard: $(VENV)/.dashboard ## optuna-dashboard on the search's study, in the browser
 	@optuna-dashboard "$$(recitative search --where)"
