@@ -54,16 +54,18 @@ class TimeBatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, M, T) -> (B, C, M, T)."""
-        normed: Tensor = self.norm(x.permute(0, 3, 1, 2))
-        return normed.permute(0, 2, 3, 1)
+        # Channels last, memory holds (B M, T, C): normed as it lies there. As (B, T, C, M) it would
+        # be copied before and after, and its gradient too: 3 times the time.
+        rows = x.permute(0, 2, 3, 1)
+        normed: Tensor = self.norm(rows.reshape(-1, *rows.shape[2:], 1))
+        return normed.view(rows.shape).permute(0, 3, 1, 2)
 
 
-def convolution(
-    channels_in: int, channels_out: int, batch_norm: str, frames: int
-) -> list[nn.Module]:
-    """A 3x3 convolution, ReLU and batch norm: (B, C_in, M, T) -> (B, C_out, M, T)."""
-    norm = nn.BatchNorm2d(channels_out) if batch_norm == "channel" else TimeBatchNorm(frames)
-    return [nn.Conv2d(channels_in, channels_out, 3, padding=1), nn.ReLU(), norm]
+def convolution(layer: nn.Conv2d, batch_norm: str, frames: int) -> list[nn.Module]:
+    """A convolution, ReLU and batch norm of what comes out, (B, C_out, M, T)."""
+    channel = batch_norm == "channel"
+    norm = nn.BatchNorm2d(layer.out_channels) if channel else TimeBatchNorm(frames)
+    return [layer, nn.ReLU(), norm]
 
 
 class ConvEncoder(nn.Module):
@@ -100,8 +102,9 @@ class ConvEncoder(nn.Module):
         layers: list[nn.Module] = []
         channels, rows = 1, n_mels
         for filters, pool in zip(config.filters, config.pools, strict=True):
-            layers += convolution(channels, filters, config.batch_norm, frames)
-            layers += convolution(filters, filters, config.batch_norm, frames)
+            for inputs in (channels, filters):
+                layer = nn.Conv2d(inputs, filters, 3, padding=1)
+                layers += convolution(layer, config.batch_norm, frames)
             layers += [nn.MaxPool2d((pool, 1)), Dropout(config.dropout)]
             channels, rows = filters, rows // pool
         self.conv = nn.Sequential(*layers)

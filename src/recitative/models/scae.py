@@ -13,6 +13,7 @@ from torch import Tensor, nn, randn_like
 from recitative.models.config import EncoderConfig, SCAEConfig
 from recitative.models.dropout import Dropout
 from recitative.models.encoder import ConvEncoder, convolution
+from recitative.models.upsampling import UpsampledConv2d
 
 
 class SCAE(nn.Module):
@@ -22,15 +23,18 @@ class SCAE(nn.Module):
         super().__init__()
         self.noise = config.noise
         self.encoder = ConvEncoder(encoder, n_mels, frames)
-        layers: list[nn.Module] = [nn.Upsample(scale_factor=(encoder.last_pool, 1))]
+        layers: list[nn.Module] = []
         inner = (1, *encoder.filters[:-1])  # what each double layer of the encoder takes in
+        factor = encoder.last_pool  # two upsamplings without a layer between are one
         for filters, pool, out in zip(
             encoder.filters[::-1], encoder.pools[::-1], inner[::-1], strict=True
         ):
-            layers.append(nn.Upsample(scale_factor=(pool, 1)))
-            layers += convolution(filters, filters, encoder.batch_norm, frames)
+            upsampled = UpsampledConv2d(filters, filters, factor * pool)
+            layers += convolution(upsampled, encoder.batch_norm, frames)
+            factor = 1
             if out > 1:
-                layers += convolution(filters, out, encoder.batch_norm, frames)
+                convolved = nn.Conv2d(filters, out, 3, padding=1)
+                layers += convolution(convolved, encoder.batch_norm, frames)
                 layers.append(Dropout(encoder.dropout))
         self.decoder = nn.Sequential(*layers, nn.Conv2d(encoder.filters[0], 1, 3, padding=1))
 

@@ -39,6 +39,9 @@ def _alone(threads: int, work: Callable[..., T], *task: Any) -> T:
     # for a leak and starts another process, seconds of imports for nothing.
     import torch
 
+    from recitative.learning.allocation import keep_freed_memory
+
+    keep_freed_memory()
     process_executor._MAX_MEMORY_LEAK_SIZE = 2**40
     torch.set_num_threads(threads)
     return work(*task)
