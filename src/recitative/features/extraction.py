@@ -91,7 +91,8 @@ class ExtractionReport:
     def __str__(self) -> str:
         return (
             f"{self.clips} clips, {self.hours:.2f} h ({self.computed} computed, {self.cached} "
-            f"cached), {len(self.problems)} left out; {self.seconds:.1f} s"
+            f"cached), {len(self.problems)} left out; {self.seconds:.1f} s, "
+            f"{self.hours_per_second:.2g} h of audio a second"
         )
 
 

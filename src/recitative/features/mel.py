@@ -155,14 +155,19 @@ def _mel(samples: Samples, config: FeatureConfig) -> Frames:
     before = padded // 2 - (n_fft - window_length) // 2  # samples of frame 0 ahead of sample 0
     blocks = _band_blocks(config)
     mel = np.empty((count, config.n_mels), np.float32)
+    # The zeros go behind the window, not around it: that turns the phase only. They are written once:
+    # the transform's own padding, and a new result for each block, double its time.
+    windowed = np.zeros((FRAMES_PER_BLOCK, n_fft))
+    transformed = np.empty((FRAMES_PER_BLOCK, n_fft // 2 + 1), np.complex128)
     for first in range(0, count, FRAMES_PER_BLOCK):
         last = min(first + FRAMES_PER_BLOCK, count)
+        rows = slice(last - first)
         start = first * hop - before
         stop = (last - 1) * hop - before + window_length
         chunk = np.pad(samples[max(start, 0) : stop], (max(-start, 0), max(stop - len(samples), 0)))
         frames = np.lib.stride_tricks.sliding_window_view(chunk, window_length)[::hop]
-        # The zeros go behind the window, not around it: that turns the phase only.
-        parts = np.fft.rfft(frames * window, n_fft).view(np.float64)
+        np.multiply(frames, window, out=windowed[rows, :window_length])
+        parts = np.fft.rfft(windowed[rows], out=transformed[rows]).view(np.float64)
         parts *= parts
         spectrum = (parts[:, ::2] + parts[:, 1::2]).astype(np.float32)
         if config.power == 1:
