@@ -61,6 +61,15 @@ $(VENV)/.dashboard: $(VENV)/.installed
 	  --editable '.[demo,test,dashboard]' --constraint constraints.txt
 	@touch $@
 
+.PHONY: bench
+bench: $(VENV)/.bench ## every speed target beside its peer -> docs/performance.md (an hour; ARGS="--only storage")
+	@python -m benchmarks $(ARGS)
+
+$(VENV)/.bench: $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --editable '.[demo,test,bench]' --constraint constraints.txt
+	@touch $@
+
 test: setup ## the tests
 	@python -m pytest -n auto --dist loadfile -m "not slow and not integration" \
 	  --cov --cov-report=term:skip-covered --cov-fail-under=85
