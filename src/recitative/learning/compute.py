@@ -54,7 +54,7 @@ class Compute:
         return placed
 
     def batch(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Move a batch to the device."""
+        """Move a batch to the device; to a GPU from pinned memory, while the one before is trained."""
         if self.device.type == "cpu":
             return batch
-        return {name: x.to(self.device, non_blocking=True) for name, x in batch.items()}
+        return {n: x.pin_memory().to(self.device, non_blocking=True) for n, x in batch.items()}
