@@ -10,11 +10,11 @@ from recitative.learning.allocation import keep_freed_memory
 FAULTS = """
 import resource
 from recitative.learning.allocation import keep_freed_memory
-import torch
+import numpy
 {call}
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.ones(16 * 2**20)  # 64 MB, freed at once
+    numpy.ones(8 * 2**20)  # 64 MB, freed at once
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 for _ in range(40):  # until the heap has found its shape
     faults()
