@@ -10,15 +10,14 @@ from recitative.learning.allocation import keep_freed_memory
 FAULTS = """
 import resource
 from recitative.learning.allocation import keep_freed_memory
-import numpy
 {call}
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    numpy.ones(8 * 2**20)  # 64 MB, freed at once
+    (lambda n: b"x" * n)(2**26)  # 64 MB, freed at once
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-for _ in range(40):  # until the heap has found its shape
+for _ in range(15):  # until the heap has found its shape
     faults()
-print(max(faults() for _ in range(10)))
+print(max(faults() for _ in range(3)))
 """
 
 
