@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from recitative.models.config import ClassifierConfig, HeadKind
+from recitative.models.dropout import Dropout
 from recitative.models.encoder import ConvEncoder
 
 TASKS = {"quadrant": 4, "arousal": 2, "valence": 2}  # classes: Q1..Q4; negative, positive
@@ -22,7 +23,7 @@ def dense(inputs: int, sizes: tuple[int, ...], dropout: float) -> tuple[list[nn.
     """FC, ReLU and dropout for each size, and the width that comes out."""
     layers: list[nn.Module] = []
     for size in sizes:
-        layers += [nn.Linear(inputs, size), nn.ReLU(), nn.Dropout(dropout)]
+        layers += [nn.Linear(inputs, size), nn.ReLU(), Dropout(dropout)]
         inputs = size
     return layers, inputs
 
