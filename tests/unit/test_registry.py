@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from recitative.errors import UserError
 from recitative.stages import listen
 from recitative.tracking import registry
+from recitative.tracking.local import local_bundle
 from recitative.tracking.registry import CHALLENGER, CHAMPION
 from recitative.tracking.store import client, experiment_id
 
@@ -181,3 +182,28 @@ def test_two_processes_at_once_make_one_champion(store: Path, tmp_path: Path) ->
     assert [process.exitcode for process in processes] == [0, 0]
     assert sorted(versions("race")) == ["1", "2"]
     assert (holder("race", CHAMPION), holder("race", CHALLENGER)) == ("1", "2")
+
+
+def test_a_local_model_is_found_without_mlflow_and_is_the_same(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for value in (1.0, 2.0):
+        version = registry.register("near", bundle(tmp_path / f"{value}", value), a_run(), {})
+        registry.set_alias(version, CHAMPION if value == 1.0 else CHALLENGER)
+    for which in (CHAMPION, CHALLENGER, "1", "2"):
+        uri = f"models:/near/{which}" if which.isdigit() else f"models:/near@{which}"
+        found = local_bundle("near", which)
+        assert found
+        asked = registry.bundle_of(registry.resolve(uri))
+        for name in ("model.safetensors", "model.json"):
+            assert (found / name).read_bytes() == (asked / name).read_bytes()
+    for which in ("3", "nobody", ""):
+        assert local_bundle("near", which) is None
+    assert local_bundle("far", CHAMPION) is None
+    client().delete_model_version("near", "1")
+    assert local_bundle("near", "1") is None
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    assert local_bundle("near", "2") is None
+    (tmp_path / "other.db").write_bytes(b"no database " * 100)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'other.db'}")
+    assert local_bundle("near", "2") is None

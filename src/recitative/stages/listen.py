@@ -9,6 +9,7 @@ from recitative.errors import UserError
 from recitative.files import atomic_path, write_json
 from recitative.predict import Heard, Listener
 from recitative.tracking import registry
+from recitative.tracking.local import local_bundle
 
 
 def run(
@@ -76,8 +77,11 @@ def _folder(model: str | None) -> Path:
     if model and not model.startswith("models:/"):
         return Path(model)
     if model:
-        return registry.bundle_of(registry.resolve(model))
+        named, _, which = model.removeprefix("models:/").replace("@", "/").partition("/")
+        return local_bundle(named, which) or registry.bundle_of(registry.resolve(model))
     name = registry.model_name("eng")
+    if near := local_bundle(name, registry.CHAMPION):
+        return near
     if champion := registry.by_alias(name, registry.CHAMPION):
         return registry.bundle_of(champion)
     if challenger := registry.by_alias(name, registry.CHALLENGER):

@@ -26,7 +26,7 @@ repeats of a pairing. Worth filtering by (`tags.` or `params.`): `pairing`, `set
 `test_quadrant_f1`: macro F at song level. Only runs with one `certificate_hash` were tested on the \
 same songs.
 """
-_SQLITE = "sqlite:///"
+SQLITE = "sqlite:///"
 
 
 def project_root() -> Path:
@@ -40,9 +40,9 @@ def tracking_uri() -> str:
     A relative SQLite path, as `mlflow run` exports it, is one below the user's repository: DVC's
     temporary copies would each have a store of their own, gone with the copy.
     """
-    given = os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}mlflow.db"
-    if given.startswith(_SQLITE):
-        return f"{_SQLITE}{project_root() / given.removeprefix(_SQLITE)}"
+    given = os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db"
+    if given.startswith(SQLITE):
+        return f"{SQLITE}{project_root() / given.removeprefix(SQLITE)}"
     return given
 
 
@@ -66,8 +66,8 @@ def client() -> "MlflowClient":
         made = mlflow.MlflowClient()
         if made.get_experiment_by_name(EXPERIMENT) is None:
             about = {"mlflow.note.content": DESCRIPTION}
-            if uri.startswith(_SQLITE):
-                with sqlite3.connect(uri.removeprefix(_SQLITE)) as database:
+            if uri.startswith(SQLITE):
+                with sqlite3.connect(uri.removeprefix(SQLITE)) as database:
                     database.execute("PRAGMA journal_mode=WAL")  # readers beside four writers
                 made.create_experiment(EXPERIMENT, (project_root() / "mlartifacts").as_uri(), about)
             else:
