@@ -111,6 +111,7 @@ def test_a_value_written_out_does_not_hide_a_fault(project_root: Path) -> None:
     assert first is not None
     assert first["transfer"]["class_weights"] == AUTO
     assert first["protocol"] == "released"
+    assert first["compute"]["ahead"] is False  # one pairing is asked for, not all
     assert values["transfer"]["class_weights"] is True  # the user's own values stay
 
 

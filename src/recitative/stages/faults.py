@@ -165,6 +165,7 @@ def _with(values: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any
     changed: dict[str, Any] = json.loads(json.dumps(values))
     changed["protocol"] = "released"
     changed["search"]["trials"] = 0  # every rung trains with the values of params.yaml
+    changed.setdefault("compute", {})["ahead"] = False  # one pairing is asked for, not all
     for name, value in chosen.items():
         *sections, leaf = name.split(".")
         holder = changed
