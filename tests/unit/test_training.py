@@ -19,7 +19,8 @@ from recitative.errors import UserError
 from recitative.learning import checkpoint as checkpoint_module
 from recitative.learning.checkpoint import Checkpoint, adam_tensors, restore_adam
 from recitative.learning.compute import Compute
-from recitative.learning.config import ComputeConfig, FitConfig
+from recitative.learning.config import ComputeConfig, FitConfig, PretrainConfig
+from recitative.learning.pretraining import Speech, prepare
 from recitative.learning.training import Batches, Epoch, fit, validate
 from recitative.models import encoder_of
 from recitative.models.classifier import TASKS, EmotionClassifier
@@ -429,3 +430,38 @@ def test_cuda_where_there_is_none_is_one_clear_line(monkeypatch: pytest.MonkeyPa
     with pytest.raises(UserError, match=r"compute\.device: 'cuda'.*use 'auto'"):
         Compute.decide(ComputeConfig(device="cuda"))
     assert Compute.decide(ComputeConfig(precision="float32")).device.type == "cpu"
+
+
+@pytest.mark.parametrize("arch", ["scae", pytest.param("cpc", marks=pytest.mark.slow)])
+def test_a_compiled_step_learns_the_same(
+    arch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Traced by TorchDynamo and run as it is: what a compiler is given is the step itself."""
+    asked: list[Any] = []
+    compile_ = torch.compile
+
+    def traced(step: Any) -> Any:
+        asked.append(step)
+        return compile_(step, backend="eager")
+
+    monkeypatch.setattr(torch, "compile", traced)
+    opened = tiny.store(tmp_path, {f"clip/{n}": 40 for n in range(6)})
+    speech = Speech(
+        opened,
+        {"train": opened.clip_ids[:4], "validation": opened.clip_ids[4:]},
+        tiny.FRAMES,
+        tiny.HOP,
+    )
+    losses = []
+    for compiled in (False, True):
+        pretrain = PretrainConfig(arch=arch, epochs=2, batch_size=8, learning_rate=1e-3)
+        made = prepare(speech, pretrain, tiny.ENCODER, tiny.CONFIGS[arch], 0)
+        compute = replace(tiny.CPU, compiled=compiled)
+        epochs = fit(made.model, made.train, made.validation, made.config, compute, 0)
+        losses.append([epoch.validation["loss"] for epoch in epochs])
+    assert len(asked) == 1
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_a_cpu_does_not_compile() -> None:
+    assert not Compute.decide(ComputeConfig(device="cpu", compile=True)).compiled

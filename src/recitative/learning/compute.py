@@ -15,6 +15,7 @@ class Compute:
 
     device: torch.device
     bf16: bool
+    compiled: bool = False  # whether a training's step goes through torch.compile
 
     @staticmethod
     def decide(config: ComputeConfig) -> "Compute":
@@ -38,11 +39,11 @@ class Compute:
             else torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
         )
         bf16 = config.precision == "bf16" or (config.precision == "auto" and gains)
-        return Compute(device, bool(bf16))
+        return Compute(device, bool(bf16), config.compile and device.type == "cuda")
 
     def __str__(self) -> str:
         name = torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu"
-        return f"{name} {'bf16' if self.bf16 else 'float32'}"
+        return f"{name} {'bf16' if self.bf16 else 'float32'}{' compiled' if self.compiled else ''}"
 
     def autocast(self) -> torch.autocast:
         """The context in which forward passes run."""

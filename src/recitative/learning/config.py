@@ -20,6 +20,7 @@ class ComputeConfig(Section):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bf16"] = "auto"
+    compile: bool = False  # torch.compile each training step; on CUDA alone
     workers: int = Field(default=0, ge=0)  # processes side by side; 0: one a core
     threads: int = Field(default=1, ge=1)  # threads a process; the bytes depend on it
     ahead: bool = True  # a cell of a matrix trains the others that are out of date beside it

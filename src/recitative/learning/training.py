@@ -112,6 +112,7 @@ def fit(
     optimizer = torch.optim.Adam(
         [p for p in model.parameters() if p.requires_grad], lr=config.learning_rate, fused=True
     )
+    step = torch.compile(model.losses) if compute.compiled else model.losses  # type: ignore[arg-type]
     best: dict[str, Tensor] = {}
     lowest, stale, updates, history = math.inf, 0, 0, []
     resumed = checkpoint.load() if checkpoint else None
@@ -137,7 +138,7 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = rate
             with compute.autocast():
-                losses: dict[str, Tensor] = model.losses(compute.batch(batch))  # type: ignore[operator]
+                losses: dict[str, Tensor] = step(compute.batch(batch))  # type: ignore[operator]
             optimizer.zero_grad(set_to_none=True)
             losses["loss"].backward()  # type: ignore[no-untyped-call]
             optimizer.step()
