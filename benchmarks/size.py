@@ -15,7 +15,7 @@ import numpy as np
 
 HOURS, PROCESSES = (0.5, 1.0, 2.0, 4.0), (1, 2, 4)
 LENGTH = 391  # frames of an utterance of 12.5 s
-BATCH = 256
+BATCH = 64  # so that a tenth of the smallest epoch is still several batches
 
 
 def train(folder: Path, share: float) -> None:
@@ -70,7 +70,12 @@ def measure(share: float) -> list[dict[str, float]]:
                     subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
                     for _ in range(processes)
                 ]
-                answers = [json.loads(one.communicate()[0]) for one in running]
+                told = [one.communicate()[0] for one in running]
+                if failed := [one.returncode for one in running if one.returncode]:
+                    raise SystemExit(
+                        f"{' '.join(command)}: ended with {failed[0]}; is memory short?"
+                    )
+                answers = [json.loads(text) for text in told]
                 wall = time.perf_counter() - began
                 rows.append(
                     {

@@ -91,7 +91,8 @@ def _experiment(found: dict[str, Any]) -> str:
 
 def _sizes(found: dict[str, Any]) -> str:
     lines = [
-        f"Cost against size: {found['share']:.0%} of an epoch of SCAE, every process on all hours:",
+        f"Cost against size: {found['share']:.0%} of an epoch of SCAE in batches of 64, every process on "
+        "all hours (memory: with the pages of the mapped frames that it read):",
         "",
         "| hours of speech | processes | CPU s, all | wall s | peak MB a process |",
         "|---|---|---|---|---|",
@@ -101,8 +102,9 @@ def _sizes(found: dict[str, Any]) -> str:
             f"| {row['hours']:g} | {row['processes']} | {row['cpu_seconds']:.1f} | "
             f"{row['wall_seconds']:.1f} | {row['peak_megabytes_a_process']:.0f} |"
         )
-    fitted = "; ".join(f"{name}: {value:.3g}" for name, value in found["numbers"].items())
-    return "\n".join([*lines, "", f"Fitted: {fitted}."])
+    lines += ["", "| fitted over the sizes | value |", "|---|---|"]
+    lines += [f"| {name} | {value:.3g} |" for name, value in found["numbers"].items()]
+    return "\n".join(lines)
 
 
 def _numbers(results: dict[str, Any]) -> str:
