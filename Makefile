@@ -9,7 +9,7 @@ export DO_NOT_TRACK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-matrix paper use-data use-demo share test test-slow test-integration lint format search-dashboard
+.PHONY: help setup demo demo-matrix paper use-data use-demo share tracking-server test test-slow test-integration lint format search-dashboard
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -53,6 +53,16 @@ share: setup ## data, cache and champions to your group: make share REMOTE=s3://
 	  recitative publish "models:/$$model@champion" "$(REMOTE)/models" || echo "note: $$model has no champion to publish"; done
 	@echo "now commit what the others need: git add .dvc/config dvc.lock data.dvc && git commit"
 
+tracking-server: $(VENV)/.server ## a group's MLflow: make tracking-server DATABASE=postgresql://… ARTIFACTS=s3://… [ARGS="--host …"]
+	@test -n "$(DATABASE)" -a -n "$(ARTIFACTS)" || \
+	  { echo "error: make tracking-server DATABASE=postgresql://… ARTIFACTS=s3://BUCKET/PREFIX"; exit 1; }
+	@RECITATIVE_DATABASE="$(DATABASE)" recitative server start --artifacts "$(ARTIFACTS)" $(ARGS)
+
+$(VENV)/.server: $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --editable '.[demo,test,server]' --constraint constraints.txt
+	@touch $@
+
 search-dashboard: $(VENV)/.dashboard ## optuna-dashboard on the search's study, in the browser
 	@optuna-dashboard "$$(recitative search --where)"
 
@@ -77,8 +87,13 @@ test: setup ## the tests
 test-slow: setup ## the slow ones: kill -9 of whole stages, real dvc, calibration of the statistics
 	@python -m pytest -m slow
 
-test-integration: setup ## S3 servers, started and stopped by the tests on loopback
+test-integration: $(VENV)/.integration ## with S3, PostgreSQL, a tracking server, clusters: started and stopped by the tests
 	@python -m pytest -m integration tests/integration
+
+$(VENV)/.integration: $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --editable '.[demo,test,server,ray,dask]' --constraint constraints.txt
+	@touch $@
 
 lint: setup ## ruff, mypy, the import contract
 	@ruff check . && ruff format --check . && mypy && lint-imports

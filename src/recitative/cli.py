@@ -394,5 +394,40 @@ def _scale(text: str | None) -> tuple[float, float] | None:
     return low, high
 
 
+@cli.group()
+def server() -> None:
+    """A group's tracking server (docs/team.md)."""
+
+
+@server.command("start")
+@click.option(
+    "--database", envvar="RECITATIVE_DATABASE", required=True, help="postgresql://user:pw@host/name"
+)
+@click.option("--artifacts", required=True, help="Where artifacts lie: s3://BUCKET/PREFIX.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=5000, show_default=True)
+@click.option("--allowed-host", multiple=True, help="A name under which clients ask; repeat it.")
+@click.option("--workers", default=2, show_default=True, help="Processes that answer.")
+def server_start(
+    database: str, artifacts: str, host: str, port: int, allowed_host: tuple[str, ...], workers: int
+) -> None:
+    """MLflow's server on PostgreSQL and S3, with passwords, for known hosts only."""
+    from recitative.tracking.server import Server, serve
+
+    folder = Path(".recitative") / "server"
+    serve(Server(database, artifacts, host, port, allowed_host, workers, folder))
+
+
+@server.command("add-user")
+@click.argument("name")
+@click.password_option(envvar="RECITATIVE_PASSWORD", help="At least 12 characters.")
+def server_add_user(name: str, password: str) -> None:
+    """Let somebody in; MLFLOW_TRACKING_URI names the server, with the admin's password."""
+    from recitative.tracking.server import add_user
+
+    add_user(name, password)
+    click.echo(f"{name} may read and write; MLFLOW_TRACKING_URI=http://{name}:PASSWORD@HOST:PORT")
+
+
 if __name__ == "__main__":
     main()

@@ -1,15 +1,18 @@
 """Services that the tests start and stop themselves, on loopback, on free ports."""
 
 import shutil
-import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import boto3
 import pytest
+from group import MEMBER, Group
 from moto.server import ThreadedMotoServer
+from services import answers, environment, free_port, postgres
 
 KEY, SECRET = "RECITATIVEKEY", "recitative-secret"
 
@@ -21,18 +24,6 @@ class Server:
     url: str
     kind: str
     folder: Path | None = None
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def answers(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(0.2)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture(scope="session")
@@ -72,3 +63,33 @@ def credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture(scope="session")
+def group(moto_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
+    """A tracking server on PostgreSQL and S3, with one member beside the administrator."""
+    keys = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        # Not in pytest's own folder: that is closed to the user PostgreSQL runs as.
+        tempfile.TemporaryDirectory(prefix="recitative-postgres-") as data,
+        postgres(Path(data)) as database,
+    ):
+        for name, value in {**keys, "AWS_DEFAULT_REGION": "us-east-1"}.items():
+            patch.setenv(name, value)
+        boto3.client("s3", endpoint_url=moto_server.url).create_bucket(Bucket="group")
+        folder = tmp_path_factory.mktemp("group")
+        started = Group(database, "s3://group/mlflow", moto_server.url, folder, keys, free_port())
+        try:
+            started.start()
+            subprocess.run(
+                ["recitative", "server", "add-user", MEMBER[0]],
+                env=environment(
+                    MLFLOW_TRACKING_URI=started.admin_uri, RECITATIVE_PASSWORD=MEMBER[1]
+                ),
+                check=True,
+                cwd=folder,
+            )
+            yield started
+        finally:
+            started.stop()

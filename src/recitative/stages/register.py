@@ -82,6 +82,9 @@ def _decide(params: Params, music: str, leaks: list[str]) -> dict[str, Any]:
             bundle / TEST_PREDICTIONS, index=False
         )
         version = registry.register(name, bundle, chosen["run_id"], tags)
+    if _number(registry.by_alias(name, registry.CHAMPION)) != _number(champion):
+        # Another machine promoted one meanwhile: the lock is this checkout's alone.
+        return _decide(params, music, leaks)
     registry.set_alias(version, alias)
     return {
         "model": name,
@@ -96,6 +99,10 @@ def _decide(params: Params, music: str, leaks: list[str]) -> dict[str, Any]:
         "gates": [asdict(gate) for gate in conditions],
         "beside": [asdict(gate) for gate in said],
     }
+
+
+def _number(version: registry.Version | None) -> str | None:
+    return version.number if version else None
 
 
 def _verdict(gate: Gate) -> str:

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from recitative.files import atomic_path
-from recitative.tracking.store import client, experiment_id, tracking_uri
+from recitative.tracking.link import wait_for_server
+from recitative.tracking.outbox import Outbox, send_left_over
+from recitative.tracking.store import answers, client, experiment_id, is_server, tracking_uri
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,21 +49,36 @@ class Run:
 
         now = int(time.time() * 1000)
         batch = [Metric(name, float(value), now, step) for name, value in metrics.items()]
-        client().log_batch(self.id, metrics=batch)
+        if not is_server():
+            client().log_batch(self.id, metrics=batch)
+            return
+        outbox = Outbox(self.id)
+        outbox.add(batch)
+        outbox.send()
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Set tags."""
         from mlflow.entities import RunTag
 
+        wait_for_server()
         client().log_batch(self.id, tags=[RunTag(name, str(value)) for name, value in tags.items()])
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """Store a copy of a file."""
+        wait_for_server()
         client().log_artifact(self.id, str(path), folder)
 
     def log_figure(self, figure: "Figure", name: str) -> None:
         """Store a figure as an image."""
+        wait_for_server()
         client().log_figure(self.id, figure, name)
+
+    def end(self, status: str) -> None:
+        """Send what is still on disk, and say how it ended."""
+        wait_for_server()
+        if is_server():
+            Outbox(self.id).send()
+        client().set_terminated(self.id, status)
 
 
 @contextmanager
@@ -92,14 +109,15 @@ def run(
             yield opened
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
-            if not interrupted:
-                opened.set_tags({"error": str(error)[:500]})
-            client().set_terminated(opened.id, "KILLED" if interrupted else "FAILED")
+            if answers():  # else the next stage finds the run without its process
+                if not interrupted:
+                    opened.set_tags({"error": str(error)[:500]})
+                opened.end("KILLED" if interrupted else "FAILED")
             raise
         finally:
             if monitor:
                 monitor.finish()
-        client().set_terminated(opened.id, "FINISHED")
+        opened.end("FINISHED")
     if resume:
         resume.unlink(missing_ok=True)
 
@@ -115,6 +133,7 @@ def _open(
 ) -> Iterator[Run]:
     from mlflow.entities import Param
 
+    wait_for_server()
     mine = {
         HOST: platform.node(),
         PID: os.getpid(),
@@ -202,6 +221,8 @@ def parent_run_id() -> str | None:
 
 def reap() -> list[str]:
     """Mark as KILLED every RUNNING run whose process on this machine is gone; return their ids."""
+    wait_for_server()
+    send_left_over()
     gone = []
     for found in client().search_runs([experiment_id()], "attributes.status = 'RUNNING'"):
         tags = found.data.tags

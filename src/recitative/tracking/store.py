@@ -5,12 +5,18 @@ MLFLOW_TRACKING_URI where it is set; else an SQLite file in the original reposit
 """
 
 import os
+import socket
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from filelock import FileLock
+
+from recitative.errors import UserError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -27,6 +33,7 @@ repeats of a pairing. Worth filtering by (`tags.` or `params.`): `pairing`, `set
 same songs.
 """
 SQLITE = "sqlite:///"
+_CONNECT = 2.0  # s until a server that does not answer is away
 
 
 def project_root() -> Path:
@@ -43,7 +50,38 @@ def tracking_uri() -> str:
     given = os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db"
     if given.startswith(SQLITE):
         return f"{SQLITE}{project_root() / given.removeprefix(SQLITE)}"
-    return given
+    return _without_password(given)
+
+
+def is_server() -> bool:
+    """Whether runs are tracked by a server."""
+    return tracking_uri().startswith(("http://", "https://"))
+
+
+def answers() -> bool:
+    """Whether something listens where the server should be; a local store always answers."""
+    if not is_server():
+        return True
+    found = urlsplit(tracking_uri())
+    port = found.port or (443 if found.scheme == "https" else 80)
+    try:
+        socket.create_connection((found.hostname or "", port), _CONNECT).close()
+    except OSError:
+        return False
+    return True
+
+
+def _without_password(uri: str) -> str:
+    """The address alone: name and password go to where MLflow looks for them.
+
+    So neither stands in a report, a message or a run, whoever shows the address.
+    """
+    found = urlsplit(uri)
+    if not found.username:
+        return uri
+    os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(found.username)
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(found.password or "")
+    return urlunsplit(found._replace(netloc=found.netloc.rpartition("@")[2]))
 
 
 @cache
@@ -51,28 +89,62 @@ def client() -> "MlflowClient":
     """The client of this process; the store is made first, under a lock, where it is not there yet.
 
     Two processes that make a new SQLite store at the same time break it for good.
+
+    Raises:
+        UserError: the server does not answer, or does not let you in.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # files of this machine
+    uri = tracking_uri()
+    if not answers():
+        raise UserError(f"{uri}: no tracking server answers there; see MLFLOW_TRACKING_URI")
     import mlflow
 
-    uri = tracking_uri()
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     folder = project_root() / ".recitative"
     folder.mkdir(exist_ok=True)
     with FileLock(folder / "mlflow.lock"):
         made = mlflow.MlflowClient()
-        if made.get_experiment_by_name(EXPERIMENT) is None:
+        with _let_in(uri):
+            found = made.get_experiment_by_name(EXPERIMENT)
+        if found is None:
             about = {"mlflow.note.content": DESCRIPTION}
             if uri.startswith(SQLITE):
                 with sqlite3.connect(uri.removeprefix(SQLITE)) as database:
                     database.execute("PRAGMA journal_mode=WAL")  # readers beside four writers
                 made.create_experiment(EXPERIMENT, (project_root() / "mlartifacts").as_uri(), about)
             else:
-                made.create_experiment(EXPERIMENT, tags=about)
+                _create(made, about)
     return made
+
+
+@contextmanager
+def _let_in(uri: str) -> Iterator[None]:
+    """Say in one line that a server refuses."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.get_http_status_code() not in (401, 403):
+            raise
+        raise UserError(
+            f"{uri}: the server does not let you in; name yourself: "
+            "MLFLOW_TRACKING_URI=http://NAME:PASSWORD@HOST:PORT"
+        ) from error
+
+
+def _create(made: "MlflowClient", about: dict[str, str]) -> None:
+    """Make the experiment on a server, where somebody on another machine may have made it by now."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        made.create_experiment(EXPERIMENT, tags=about)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
 
 
 def experiment_id() -> str:

@@ -1,0 +1,95 @@
+"""Metrics on their way to a tracking server: on disk first, sent when it answers.
+
+A file a run, `.recitative/unsent/<run id>.jsonl`, a metric a line. Sending a line twice does no harm:
+the server keeps one of two equal values of one moment. So a line leaves the file only when the
+server has it, and a process that was killed in between loses nothing.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from recitative.tracking.store import answers, client, is_server, project_root
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric
+
+_BATCH = 1000  # metrics that the server takes at once
+
+
+@dataclass(frozen=True)
+class Outbox:
+    """What one run has not yet sent."""
+
+    run_id: str
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return _folder() / f"{self.run_id}.jsonl"
+
+    def add(self, metrics: Sequence["Metric"]) -> None:
+        """Put metrics on disk."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        lines = [
+            json.dumps([metric.key, metric.value, metric.timestamp, metric.step]) + "\n"
+            for metric in metrics
+        ]
+        with self._lock(), self.path.open("ab") as out:
+            out.truncate(_whole(self.path))
+            out.write("".join(lines).encode())
+
+    def send(self) -> None:
+        """Send what is on disk; it stays there where the server is away.
+
+        Raises:
+            MlflowException: the server answers, and refuses.
+        """
+        from mlflow.entities import Metric
+        from mlflow.exceptions import MlflowException
+
+        with self._lock():
+            if not self.path.exists() or not answers():
+                return
+            kept = self.path.read_bytes()[: _whole(self.path)]
+            rows = [json.loads(line) for line in kept.splitlines()]
+            metrics = [Metric(*row) for row in rows]
+            try:
+                for first in range(0, len(metrics), _BATCH):
+                    client().log_batch(self.run_id, metrics=metrics[first : first + _BATCH])
+            except MlflowException as error:
+                if error.get_http_status_code() >= 500:
+                    return  # it went away in the middle, or what stands before it answers alone
+                raise
+            self.path.unlink()
+
+    def _lock(self) -> FileLock:
+        return FileLock(self.path.with_suffix(".lock"))
+
+
+def send_left_over() -> None:
+    """Send what processes that were killed left on disk; a run that was deleted is let go of."""
+    from mlflow.exceptions import MlflowException
+
+    if not is_server():
+        return
+    for path in sorted(_folder().glob("*.jsonl")):
+        try:
+            Outbox(path.stem).send()
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            path.unlink()
+
+
+def _folder() -> Path:
+    return project_root() / ".recitative" / "unsent"
+
+
+def _whole(path: Path) -> int:
+    """Bytes up to the end of the last whole line: a kill may have cut one off."""
+    return path.read_bytes().rfind(b"\n") + 1

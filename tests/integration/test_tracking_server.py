@@ -1,0 +1,228 @@
+"""A tracking server on PostgreSQL and S3: who may ask, who writes at once, what its death costs."""
+
+import multiprocessing
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import torch
+from click.testing import CliRunner
+from group import ADMIN, MEMBER, Group
+from projects import Project, grow, make_project
+from safetensors.torch import save_file
+from services import environment, until
+
+from conftest import Server
+from recitative.cli import cli
+from recitative.files import read_csv
+from recitative.tracking import registry
+from recitative.tracking.runs import run as open_run
+from recitative.tracking.store import client, experiment_id
+
+pytestmark = pytest.mark.integration
+SPAWN = multiprocessing.get_context("spawn")
+SEARCH = "/api/2.0/mlflow/experiments/search"
+WRITERS, STEPS = 8, 25
+
+
+@pytest.fixture
+def member(group: Group, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Group]:
+    """This process is a member's, on a machine without keys of the bucket."""
+    become(group.uri, tmp_path)
+    yield group
+    client.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test sets is gone after it."""
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD",
+                 "DVC_ROOT"):  # fmt: skip
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+
+def become(uri: str, root: Path) -> None:
+    """A machine of its own: a folder, and the address of the server, nothing else."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ |= {"MLFLOW_TRACKING_URI": uri, "DVC_ROOT": str(root)}
+    client.cache_clear()
+
+
+def test_only_who_has_a_password_and_knows_the_name_is_let_in(group: Group) -> None:
+    assert group.ask(SEARCH) == 401
+    assert group.ask(SEARCH, ("admin", "password1234")) == 401
+    assert group.ask(SEARCH, ADMIN) == 200
+    assert group.ask(SEARCH, MEMBER) == 200
+    assert group.ask(SEARCH, MEMBER, "mlflow.example.org") == 200
+    assert group.ask(SEARCH, MEMBER, "evil.example.org") == 403
+
+
+def test_a_user_is_refused_in_one_line(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
+    def add(uri: str, name: str, password: str) -> str:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        refused = CliRunner().invoke(cli, ["server", "add-user", name, "--password", password])
+        assert refused.exit_code == 1
+        return str(refused.exception)
+
+    assert "already exists" in add(group.admin_uri, MEMBER[0], "another long one")
+    assert "bob: no such user was made" in add(group.admin_uri, "bob", "short")
+    assert "bob: no such user was made" in add(group.uri, "bob", "ada is no administrator")
+    assert "no server; set MLFLOW_TRACKING_URI" in add("", "bob", "there is no server")
+
+
+def test_the_secrets_are_the_owners_alone(group: Group) -> None:
+    for name in ("secret", "basic_auth.ini"):
+        assert (group.folder / ".recitative" / "server" / name).stat().st_mode & 0o077 == 0
+    shown = subprocess.run(["ps", "ax", "-ww", "-o", "args"], capture_output=True, text=True)
+    assert group.artifacts in shown.stdout, "the server's command line is to be seen"
+    assert group.database not in shown.stdout
+
+
+def write(uri: str, root: Path, number: int) -> None:
+    """A writer: a run with metrics and an artifact."""
+    become(uri, root)
+    artifact = root / "numbers.txt"
+    artifact.write_text(f"writer {number}")
+    with open_run(
+        f"writer {number}", {"number": number}, {"test": "writers"}, measure=False
+    ) as one:
+        for step in range(STEPS):
+            one.log_metrics({"value": number * 1000 + step, "other": step}, step)
+        one.log_artifact(artifact)
+
+
+def side_by_side(work: Any, arguments: list[tuple[Any, ...]]) -> None:
+    processes = [SPAWN.Process(target=work, args=each) for each in arguments]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * len(processes)
+
+
+def test_eight_writers_at_once_lose_nothing(
+    member: Group, tmp_path: Path, moto_server: Server
+) -> None:
+    """Each makes the experiment where it is not there yet: that, too, they do at once."""
+    roots = [tmp_path / str(number) for number in range(WRITERS)]
+    for root in roots:
+        root.mkdir()
+    side_by_side(write, [(member.uri, root, number) for number, root in enumerate(roots)])
+    runs = client().search_runs([experiment_id()], "tags.test = 'writers'")
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert sorted(int(run.data.params["number"]) for run in runs) == list(range(WRITERS))
+    for run in runs:
+        number = int(run.data.params["number"])
+        history = client().get_metric_history(run.info.run_id, "value")
+        assert sorted((m.step, m.value) for m in history) == [
+            (step, number * 1000 + step) for step in range(STEPS)
+        ]
+        path = client().download_artifacts(run.info.run_id, "numbers.txt", str(tmp_path))
+        assert Path(path).read_text() == f"writer {number}"
+    s3 = boto3.client(
+        "s3", endpoint_url=moto_server.url, aws_access_key_id="any", aws_secret_access_key="any",
+        region_name="us-east-1",
+    )  # fmt: skip
+    listed = s3.list_objects_v2(Bucket="group")["Contents"]
+    assert sum(item["Key"].endswith("numbers.txt") for item in listed) == WRITERS
+    assert not list(tmp_path.glob("*/.recitative/unsent/*.jsonl"))
+
+
+def promote(uri: str, root: Path, value: float, together: Any) -> None:
+    """Register other weights and make them champion, at the same time as somebody else."""
+    become(uri, root)
+    bundle = root / "bundle"
+    bundle.mkdir(parents=True)
+    save_file({"w": torch.full((3,), value)}, bundle / "model.safetensors")
+    (bundle / "model.json").write_text("{}")
+    run_id = client().create_run(experiment_id()).info.run_id
+    together.wait(120)
+    version = registry.register("race", bundle, run_id, {"value": value})
+    together.wait(120)
+    registry.set_alias(version, registry.CHAMPION)
+
+
+def test_two_promotions_at_once_leave_one_champion(member: Group, tmp_path: Path) -> None:
+    together = SPAWN.Barrier(2)
+    side_by_side(
+        promote, [(member.uri, tmp_path / str(value), value, together) for value in (1.0, 2.0)]
+    )
+    versions = client().search_model_versions("name = 'race'")
+    assert sorted(int(version.version) for version in versions) == [1, 2]
+    aliases = client().get_registered_model("race").aliases
+    assert list(aliases) == [registry.CHAMPION]
+    champion = registry.by_alias("race", registry.CHAMPION)
+    assert champion is not None
+    assert (registry.bundle_of(champion) / "model.safetensors").exists()
+
+
+@pytest.fixture(scope="module")
+def featurized(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A tiny project up to its features."""
+    folder = tmp_path_factory.mktemp("served")
+    project = make_project(folder / "project")
+    grow(folder / "data")
+    (project.root / "data").symlink_to(folder / "data")
+    for stage in ("index", "split", "featurize"):
+        project.run(stage)
+    return project
+
+
+def test_a_server_that_dies_costs_a_training_nothing(
+    group: Group, featurized: Project, tmp_path: Path
+) -> None:
+    """It trains on; the metrics wait on disk; once the server is back, they are all there."""
+    epochs = 200
+    project = featurized.copy(tmp_path / "project").set(
+        **{"pretrain.epochs": epochs, "pretrain.patience": 0, "compute.ahead": False}
+    )
+    more = {**project.environment(), "MLFLOW_TRACKING_URI": group.uri}
+    log = tmp_path / "log"
+    unsent = project.root / ".recitative" / "unsent"
+    become(group.uri, project.root)
+    with log.open("wb") as out, subprocess.Popen(
+        ["recitative", "pretrain", "eng"], cwd=project.root, env=environment(**more), stdout=out,
+        stderr=subprocess.STDOUT,
+    ) as training:  # fmt: skip
+
+        def sent() -> list[Any]:
+            assert training.poll() is None, log.read_text()
+            runs = client().search_runs([experiment_id()], "tags.transfer_mode = 'pretrain'")
+            return [run for run in runs if run.data.metrics.get("train_loss")]
+
+        [run] = until(sent, "the first epoch on the server")
+        group.kill()
+        until(lambda: len(lines(unsent)) > 12, "epochs that wait on disk")
+        assert training.poll() is None
+        group.start()
+        assert training.wait(180) == 0, log.read_text()
+    history = read_csv(project.root / "build" / "pretrain" / "eng" / "history.csv")
+    assert len(history) == epochs
+    found = client().get_metric_history(run.info.run_id, "train_loss")
+    assert sorted((m.step, m.value) for m in found) == [
+        (int(row["epoch"]), pytest.approx(float(row["train_loss"]))) for row in history
+    ]
+    assert client().get_run(run.info.run_id).info.status == "FINISHED"
+    assert lines(unsent) == []
+
+
+def lines(folder: Path) -> list[str]:
+    return [line for path in folder.glob("*.jsonl") for line in path.read_text().splitlines()]
+
+
+def test_a_stranger_is_told_in_one_line(group: Group, tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["recitative", "predict", "song.wav", "--model", "models:/mer-eng@champion"],
+        env=environment(MLFLOW_TRACKING_URI=f"http://ada:wrong@127.0.0.1:{group.port}"),
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "MLFLOW_TRACKING_URI" in done.stderr
+    assert "wrong" not in done.stderr
