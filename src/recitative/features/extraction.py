@@ -165,6 +165,15 @@ def extract(
     )
 
 
+def cache_frames(
+    clips: Sequence[IndexedClip], data_root: Path, config: FeatureConfig, cache: Path
+) -> None:
+    """Compute the frames of those clips that the cache does not have; `extract` finds them there."""
+    shelf = cache / feature_key(config)
+    for clip in clips:
+        _clip_frames(data_root / clip.path, clip.digest, clip.seconds, config, shelf)
+
+
 @dataclass(frozen=True)
 class _ClipFrames:
     frames: Frames

@@ -21,8 +21,17 @@ class ComputeConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bf16"] = "auto"
     compile: bool = False  # torch.compile each training step; on CUDA alone
+    backend: Literal["loky", "ray", "dask"] = "loky"  # loky: this machine
+    cluster: str | None = (
+        None  # address of Ray's or Dask's; None: RAY_ADDRESS, DASK_SCHEDULER_ADDRESS
+    )
     workers: int = Field(default=0, ge=0)  # processes side by side; 0: one a core
+    gpus_per_task: float = Field(
+        default=0, ge=0
+    )  # of a cluster's, fractions too; 0: none is asked for
     threads: int = Field(default=1, ge=1)  # threads a process; the bytes depend on it
+    strategy: Literal["none", "ddp"] = "none"  # ddp: one pretraining on several devices at once
+    devices: int = Field(default=1, ge=1)  # of a pretraining under ddp: GPUs, or processes on a CPU
     ahead: bool = True  # a cell of a matrix trains the others that are out of date beside it
     memory_gb: float = Field(default=4.0, gt=0)  # cached codes above this stay on disk, GB
     checkpoint_seconds: float = Field(default=30, ge=0)  # at most one checkpoint in this time, s

@@ -1,13 +1,19 @@
 """`recitative featurize`: the split's clips -> build/features/<role>/ (frames.npy, clips.csv)."""
 
+from collections.abc import Sequence
+
 import click
 
 from recitative.corpora.base import ROLES
+from recitative.corpora.indexing import IndexedClip
 from recitative.corpora.splits import read_splits
-from recitative.features.extraction import extract
+from recitative.features.extraction import cache_frames, extract
 from recitative.files import write_json
 from recitative.params import Params
+from recitative.stages.parallel import in_parallel
 from recitative.stages.workspace import DATA, FEATURES, SPLITS, feature_cache, role_clips, workers
+
+CLIPS = 64  # of a task
 
 
 def run(params: Params) -> None:
@@ -16,6 +22,8 @@ def run(params: Params) -> None:
         wanted = {row.id for row in read_splits(SPLITS, role)}
         clips = [clip for clip in role_clips(role) if clip.id in wanted]
         folder = FEATURES / role
+        if params.compute.backend != "loky":
+            _on_the_cluster(clips, params)
         report = extract(
             clips, DATA, params.features, folder, feature_cache(), workers(params.compute)
         )
@@ -24,3 +32,12 @@ def run(params: Params) -> None:
         click.echo(f"{role}: {report}")
         for problem in report.problems:
             click.echo(f"  {problem.path}: {problem.reason}")
+
+
+def _on_the_cluster(clips: Sequence[IndexedClip], params: Params) -> None:
+    """Fill the cache of frames, which the nodes share, before they are put together here."""
+    tasks = [
+        (clips[first : first + CLIPS], DATA, params.features, feature_cache())
+        for first in range(0, len(clips), CLIPS)
+    ]
+    in_parallel(cache_frames, tasks, params.compute)

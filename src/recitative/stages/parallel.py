@@ -1,6 +1,7 @@
 """Tasks side by side, each in a single-threaded process: what DVC, one stage at a time, does not do."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import psutil
@@ -8,9 +9,11 @@ from joblib import Parallel, delayed
 from joblib.externals.loky import process_executor
 
 from recitative.learning.config import ComputeConfig
+from recitative.stages import cluster
 from recitative.stages.workspace import workers
 
 T = TypeVar("T")
+_elsewhere = False  # whether this process is a cluster's
 
 
 def in_parallel(
@@ -22,6 +25,15 @@ def in_parallel(
     """
     if not tasks:
         return []
+    if compute.backend != "loky":
+        with cluster.backend(compute) as count:
+            site = cluster.Site.here()
+            work_there = partial(_there, site, compute.threads, work)
+            return list(
+                Parallel(n_jobs=min(count, len(tasks)), batch_size=1)(
+                    delayed(work_there)(*task) for task in tasks
+                )
+            )
     results = Parallel(n_jobs=min(workers(compute), len(tasks)), backend="loky")(
         delayed(_alone)(compute.threads, work, *task) for task in tasks
     )
@@ -29,9 +41,19 @@ def in_parallel(
 
 
 def stop_without(stage: int) -> None:
-    """End this worker, which outlives it, where the process of the stage that waits was killed."""
-    if not psutil.pid_exists(stage):
+    """End this worker, which outlives it, where the process of the stage that waits was killed.
+
+    On a cluster the backend does that, and a process's number says nothing on another node.
+    """
+    if not _elsewhere and not psutil.pid_exists(stage):
         raise SystemExit("the stage that waited for this work was killed")
+
+
+def _there(site: cluster.Site, threads: int, work: Callable[..., T], *task: Any) -> T:
+    global _elsewhere
+    _elsewhere = True
+    site.enter()
+    return _alone(threads, work, *task)
 
 
 def _alone(threads: int, work: Callable[..., T], *task: Any) -> T:

@@ -33,6 +33,7 @@ from recitative.params import Params
 from recitative.reports.search_page import write_search_page
 from recitative.seeding import derive_rng, derive_seed
 from recitative.stages import identity
+from recitative.stages.parallel import in_parallel
 from recitative.stages.searched import BEST, PAGE, searchable, space_of, with_values, write_best
 from recitative.stages.speech import read_speech
 from recitative.stages.workspace import SEARCH, SPLITS, content_key, workers
@@ -200,6 +201,8 @@ class _Work:
 
 def _side_by_side(work: _Work, count: int) -> list[int]:
     """Run worker processes to their end; their exit codes. One that dies leaves the others alone."""
+    if work.params.compute.backend != "loky":
+        return in_parallel(_exit_code, [(work,)] * count, work.params.compute)
     spawn = multiprocessing.get_context("spawn")
     processes = [spawn.Process(target=_work, args=(work,)) for _ in range(count)]
     for process in processes:
@@ -212,6 +215,15 @@ def _side_by_side(work: _Work, count: int) -> list[int]:
             process.terminate()
         raise
     return [process.exitcode or 0 for process in processes]
+
+
+def _exit_code(work: _Work) -> int:
+    """Work as a task of a cluster, which is no process of its own."""
+    try:
+        _work(work)
+    except SystemExit as error:
+        return int(error.code or 0)
+    return 0
 
 
 def _work(work: _Work) -> None:

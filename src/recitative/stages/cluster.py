@@ -1,0 +1,141 @@
+"""Where tasks run past this machine: joblib's backends for Ray and for Dask, docs/cluster.md.
+
+A cluster's nodes share the project's folder and its environment; a task runs there as it would here.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from recitative.errors import UserError
+from recitative.learning.config import ComputeConfig
+from recitative.tracking.store import project_root, tracking_uri
+
+RETRIES = 3  # of a task whose node died; a task that fails is not tried again
+_PREFIXES = ("DVC_", "MLFLOW_", "OMP_", "OPENBLAS_", "MKL_", "RECITATIVE_", "DO_NOT_TRACK")
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a task finds what it reads and writes: on every node the same."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    @classmethod
+    def here(cls) -> "Site":
+        """This process's own."""
+        tracking_uri()  # takes the password out of the address
+        kept = {name: text for name, text in os.environ.items() if name.startswith(_PREFIXES)}
+        return cls(Path.cwd(), kept | {"DVC_ROOT": str(project_root())})
+
+    def enter(self) -> None:
+        """Make this process one that works there.
+
+        Raises:
+            UserError: the node does not have the folder.
+        """
+        if not self.folder.is_dir():
+            raise UserError(
+                f"{self.folder}: no such folder on this node; a cluster's nodes share the project's "
+                "(docs/cluster.md)"
+            )
+        os.environ |= self.environment
+        os.chdir(self.folder)
+
+
+@contextmanager
+def backend(compute: ComputeConfig) -> Iterator[int]:
+    """Joblib runs on what `compute.backend` names; how many tasks fit there side by side.
+
+    Raises:
+        UserError: its package is not installed, no cluster answers, or it has not enough GPUs.
+    """
+    if compute.backend == "ray":
+        with _ray(compute) as count:
+            yield count
+    else:
+        with _dask(compute) as count:
+            yield count
+
+
+@contextmanager
+def _ray(compute: ComputeConfig) -> Iterator[int]:
+    _require("ray", "ray")
+    import ray
+    from joblib import parallel_config
+    from ray.util.joblib import register_ray
+
+    if not ray.is_initialized():
+        try:
+            ray.init(address=compute.cluster or None)
+        except (ConnectionError, ValueError) as error:
+            raise UserError(_no_answer(compute, "ray start --head", error)) from error
+    there = ray.cluster_resources()
+    register_ray()
+    arguments: dict[str, float] = {
+        "max_restarts": RETRIES,
+        "max_task_retries": RETRIES,
+        "num_cpus": 1,
+    }
+    if compute.gpus_per_task:
+        arguments["num_gpus"] = compute.gpus_per_task
+    with parallel_config(backend="ray", ray_remote_args=arguments):
+        yield _fits(compute, there.get("CPU", 1), there.get("GPU", 0))
+
+
+@contextmanager
+def _dask(compute: ComputeConfig) -> Iterator[int]:
+    _require("distributed", "dask")
+    from distributed import Client
+    from joblib import parallel_config
+
+    address = compute.cluster or os.environ.get("DASK_SCHEDULER_ADDRESS")
+    if not address:
+        raise UserError(
+            "params.yaml: compute.backend: 'dask' needs a scheduler; start one (`dask scheduler`) "
+            "and name it: compute.cluster: tcp://HOST:8786"
+        )
+    try:
+        client = Client(address, timeout=10)
+    except OSError as error:
+        raise UserError(_no_answer(compute, "dask scheduler", error)) from error
+    with client:
+        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        if not workers:
+            raise UserError(f"{address}: a scheduler without workers; start some: `dask worker`")
+        cores = sum(worker["nthreads"] for worker in workers)
+        gpus = sum(worker["resources"].get("GPU", 0) for worker in workers)
+        resources = {"GPU": compute.gpus_per_task} if compute.gpus_per_task else None
+        with parallel_config(backend="dask", resources=resources, retries=RETRIES):
+            yield _fits(compute, cores, gpus)
+
+
+def _fits(compute: ComputeConfig, cores: float, gpus: float) -> int:
+    """How many tasks at once: as many as the parameters say, as cores and GPUs let."""
+    count = compute.workers or int(cores)
+    if not compute.gpus_per_task:
+        return max(1, count)
+    if gpus < compute.gpus_per_task:
+        raise UserError(
+            f"params.yaml: compute.gpus_per_task: {compute.gpus_per_task:g}, but the cluster has "
+            f"{gpus:g} GPUs; use 0, or add nodes"
+        )
+    return min(max(1, count), int(gpus / compute.gpus_per_task))
+
+
+def _require(module: str, extra: str) -> None:
+    if find_spec(module) is None:
+        raise UserError(
+            f"params.yaml: compute.backend: {extra!r} needs a package that is not installed: "
+            f"pip install -c constraints.txt -e '.[{extra}]'"
+        )
+
+
+def _no_answer(compute: ComputeConfig, start: str, error: Exception) -> str:
+    where = compute.cluster or f"the {compute.backend} cluster"
+    said = " ".join(str(error).split())[:150]
+    return f"params.yaml: compute.cluster: {where} does not answer; start it: `{start}` ({said})"
