@@ -18,9 +18,11 @@ from recitative.errors import UserError
 from recitative.learning.checkpoint import Checkpoint, adam_tensors, restore_adam
 from recitative.learning.compute import Compute
 from recitative.learning.config import FitConfig
+from recitative.learning.ranks import LEAST, Ranks, Step
 from recitative.seeding import derive_rng, derive_seed
 
 Batch = dict[str, Tensor]
+ALONE = Ranks()
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,27 @@ class Batches:
 
     def epoch(self, batch_size: int, rng: np.random.Generator | None = None) -> Iterator[Batch]:
         """Batches in a random order, or in order where `rng` is None."""
+        for rows in self._rows(batch_size, rng, 2):
+            yield self.take(rows)
+
+    def shares(
+        self, batch_size: int, rng: np.random.Generator, ranks: Ranks
+    ) -> Iterator[tuple[Batch, float]]:
+        """This process's share of each batch, and its weight in the mean over all processes."""
+        for rows in self._rows(batch_size, rng, LEAST * ranks.count):
+            mine = rows[ranks.rank :: ranks.count]
+            yield self.take(mine), len(mine) * ranks.count / len(rows)
+
+    def _rows(
+        self, batch_size: int, rng: np.random.Generator | None, least: int
+    ) -> Iterator[np.ndarray]:
         order = np.arange(self.count) if rng is None else rng.permutation(self.count)
-        # One example alone has no batch statistics: it joins the batch before it.
+        # One example alone has no batch statistics: too few join the batch before them.
         cuts = list(range(batch_size, self.count, batch_size))
-        if rng is not None and cuts and self.count - cuts[-1] == 1:
+        if rng is not None and cuts and self.count - cuts[-1] < least:
             cuts.pop()
         for part in np.split(order, cuts):
-            yield self.take(np.sort(part))
+            yield np.sort(part)
 
 
 class _Means:
@@ -81,8 +97,13 @@ class _Means:
             term = value.detach().double() * examples
             self.sums[name] = self.sums[name] + term if name in self.sums else term
 
-    def value(self) -> dict[str, float]:
-        return {name: float(total) / self.examples for name, total in self.sums.items()}
+    def value(self, ranks: Ranks = ALONE) -> dict[str, float]:
+        if ranks.alone:
+            return {name: float(total) / self.examples for name, total in self.sums.items()}
+        mine = torch.stack([*self.sums.values()])
+        counted = torch.tensor([self.examples], dtype=mine.dtype, device=mine.device)
+        *totals, examples = ranks.summed(torch.cat([mine, counted])).tolist()
+        return {name: total / examples for name, total in zip(self.sums, totals, strict=True)}
 
 
 def fit(
@@ -93,17 +114,19 @@ def fit(
     compute: Compute,
     seed: int,
     checkpoint: Checkpoint | None = None,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Epoch]:
     """Train `model`, yielding each epoch; the chosen epoch's weights are loaded when it ends.
 
     `model.losses(batch)` gives `loss` and any other mean. Every epoch has its own random stream,
     so that a training resumed from `checkpoint` ends in the same weights as one never killed; the
-    epochs before the checkpoint are yielded again first.
+    epochs before the checkpoint are yielded again first. Of several `ranks` each yields every epoch;
+    the first validates, writes the checkpoints, and has the chosen weights.
 
     Raises:
         UserError: there is nothing to train or to validate on, or the loss is no longer finite.
     """
-    if train.count < 2 or validation.count < 1:
+    if train.count < LEAST * ranks.count or validation.count < 1:
         raise UserError(
             f"{train.count} training and {validation.count} validation examples: too few to train; "
             "raise balance.*_hours or give longer clips"
@@ -112,7 +135,8 @@ def fit(
     optimizer = torch.optim.Adam(
         [p for p in model.parameters() if p.requires_grad], lr=config.learning_rate, fused=True
     )
-    step = torch.compile(model.losses) if compute.compiled else model.losses  # type: ignore[arg-type]
+    losses_of: Step = model.losses  # type: ignore[assignment]
+    step = ranks.step(model, torch.compile(losses_of) if compute.compiled else losses_of)
     best: dict[str, Tensor] = {}
     lowest, stale, updates, history = math.inf, 0, 0, []
     resumed = checkpoint.load() if checkpoint else None
@@ -128,24 +152,26 @@ def fit(
         if config.patience and stale >= config.patience:
             break
         started = time.perf_counter()
-        torch.manual_seed(derive_seed(seed, "epoch", index))
+        torch.manual_seed(derive_seed(seed, "epoch", index, *([ranks.rank] if ranks.rank else [])))
         rng = derive_rng(seed, "order", index)
         model.train()
         means, rate = _Means(), config.learning_rate
-        for batch in train.epoch(config.batch_size, rng):
+        for batch, weight in train.shares(config.batch_size, rng, ranks):
             n = updates if config.decay_per == "update" else index
             rate = config.learning_rate / (1 + config.decay * n)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             with compute.autocast():
-                losses: dict[str, Tensor] = step(compute.batch(batch))  # type: ignore[operator]
+                losses = step(compute.batch(batch))
             optimizer.zero_grad(set_to_none=True)
-            losses["loss"].backward()  # type: ignore[no-untyped-call]
+            (losses["loss"] if ranks.alone else losses["loss"] * weight).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             means.add(losses, len(next(iter(batch.values()))))
             updates += 1
-        trained = means.value()
-        validated = validate(model, validation, config.batch_size, compute, seed)
+        trained = means.value(ranks)
+        validated = ranks.from_first(
+            lambda: validate(model, validation, config.batch_size, compute, seed)
+        )
         for part, loss in (("training", trained["loss"]), ("validation", validated["loss"])):
             if not math.isfinite(loss):
                 raise UserError(
@@ -160,7 +186,7 @@ def fit(
             best = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
         seconds = time.perf_counter() - started
         history.append(Epoch(index, rate, trained, validated, is_best, seconds))
-        if checkpoint and checkpoint.due() and index + 1 < config.epochs:
+        if checkpoint and not ranks.rank and checkpoint.due() and index + 1 < config.epochs:
             saved: dict[str, Any] = {
                 "lowest": lowest,
                 "stale": stale,

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 import click
+import torch
 from filelock import FileLock
 from tqdm import tqdm
 
@@ -13,8 +14,9 @@ from recitative.corpora.certificate import require_clean
 from recitative.files import atomic_folder, write_csv, write_json
 from recitative.learning.checkpoint import Checkpoint
 from recitative.learning.compute import Compute
-from recitative.learning.pretraining import prepare
-from recitative.learning.training import fit
+from recitative.learning.pretraining import Pretraining, prepare
+from recitative.learning.ranks import Ranks, launch
+from recitative.learning.training import ALONE, fit
 from recitative.models.storage import Description, save_weights
 from recitative.params import Params
 from recitative.reports.figures import history_figure
@@ -74,6 +76,12 @@ class Training:
         """How its work folder is called."""
         return f"pretrain-{self.params.pretrain.arch}-{self.language}"
 
+    @property
+    def together(self) -> int:
+        """Processes that train it; each draws its own noise, so the result depends on it."""
+        compute = self.params.compute
+        return compute.devices if compute.strategy == "ddp" else 1
+
     @cached_property
     def key(self) -> str:
         """Of all that the result depends on."""
@@ -87,6 +95,7 @@ class Training:
                 params.features.segment_hop,
                 str(Compute.decide(params.compute)),
                 identity.feature_hash(self.role),
+                *([f"ddp {self.together}"] if self.together > 1 else []),
             ],
             SPLITS / f"{self.role}.csv",
         )
@@ -107,21 +116,60 @@ def run(params: Params, language: str) -> None:
 def _make(trainings: dict[Training, Path]) -> None:
     reap()
     compute = next(iter(trainings)).params.compute
+    if compute.strategy == "ddp":  # a training has all devices, so they come one after the other
+        for training, work in trainings.items():
+            train(training, work)
+        return
     in_parallel(train, list(trainings.items()), compute)
 
 
 def train(training: Training, work: Path) -> None:
     """Train one language in its work folder; what is finished already is left as it is."""
     with FileLock(work / "train.lock"):  # a worker outlives its killed stage by one epoch
-        if not (work / RESULT).exists():
+        if (work / RESULT).exists():
+            return
+        if training.together > 1:
+            launch(_of_many, training.together, training, work)
+        else:
             _train(training, work)
 
 
-def _train(training: Training, work: Path) -> None:
+def _of_many(ranks: Ranks, training: Training, work: Path) -> None:
+    """One of the processes that train a model together; the first one tracks it and writes it."""
+    params = training.params
+    torch.set_num_threads(params.compute.threads)
+    if not ranks.rank:
+        _train(training, work, ranks)
+        return
+    compute = Compute.decide(params.compute)
+    made = _prepare(training)
+    for _ in fit(
+        made.model, made.train, made.validation, made.config, compute, training.seed,
+        _checkpoint(training, work), ranks,
+    ):  # fmt: skip
+        stop_without(training.stage)
+
+
+def _prepare(training: Training) -> Pretraining:
+    params = training.params
+    made = prepare(
+        read_speech(training.role, params.features), params.pretrain, params.encoder, params.arch,
+        training.seed,
+    )  # fmt: skip
+    if training.together > 1 and Compute.decide(params.compute).device.type == "cuda":
+        model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(made.model)  # type: ignore[no-untyped-call]
+        return replace(made, model=model)
+    return made
+
+
+def _checkpoint(training: Training, work: Path) -> Checkpoint:
+    return Checkpoint(work / "checkpoint.safetensors", training.params.compute.checkpoint_seconds)
+
+
+def _train(training: Training, work: Path, ranks: Ranks = ALONE) -> None:
     params, language, role = training.params, training.language, training.role
     compute, arch = Compute.decide(params.compute), params.pretrain.arch
-    speech = read_speech(role, params.features)
-    made = prepare(speech, params.pretrain, params.encoder, params.arch, training.seed)
+    made = _prepare(training)
     config = made.config
     click.echo(f"{arch} on {role}: {made.train.count} training examples, {compute}")
     cell = identity.labels(params, compute, language, "none", "pretrain", 0)
@@ -137,10 +185,10 @@ def _train(training: Training, work: Path) -> None:
         ) as tracked,
         atomic_folder(work / RESULT) as folder,
     ):
-        checkpoint = Checkpoint(work / "checkpoint.safetensors", params.compute.checkpoint_seconds)
         epochs = fit(
-            made.model, made.train, made.validation, config, compute, training.seed, checkpoint
-        )
+            made.model, made.train, made.validation, config, compute, training.seed,
+            _checkpoint(training, work), ranks,
+        )  # fmt: skip
         for epoch in tqdm(epochs, f"pretrain {arch} {language}", config.epochs, disable=None):
             history.append(epoch.row())
             tracked.log_metrics(epoch.metrics(), step=epoch.index)
