@@ -4,17 +4,21 @@ A cluster's nodes share the project's folder and its environment; a task runs th
 """
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from recitative.errors import UserError
 from recitative.learning.config import ComputeConfig
 from recitative.tracking.store import project_root, tracking_uri
 
 RETRIES = 3  # of a task whose node died; a task that fails is not tried again
+_CONNECT = 5  # s
+_PATIENCE = 30  # s until a cluster that was just started has a worker
 _PREFIXES = ("DVC_", "MLFLOW_", "OMP_", "OPENBLAS_", "MKL_", "RECITATIVE_", "DO_NOT_TRACK")
 
 
@@ -71,16 +75,14 @@ def _ray(compute: ComputeConfig) -> Iterator[int]:
 
     if not ray.is_initialized():
         try:
+            _reach(compute.cluster)  # Ray itself would try for minutes
             ray.init(address=compute.cluster or None)
-        except (ConnectionError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise UserError(_no_answer(compute, "ray start --head", error)) from error
     there = ray.cluster_resources()
     register_ray()
-    arguments: dict[str, float] = {
-        "max_restarts": RETRIES,
-        "max_task_retries": RETRIES,
-        "num_cpus": 1,
-    }
+    # Restarts are counted; retries are not: each call that fails while a death is found out is one.
+    arguments: dict[str, float] = {"max_restarts": RETRIES, "max_task_retries": -1, "num_cpus": 1}
     if compute.gpus_per_task:
         arguments["num_gpus"] = compute.gpus_per_task
     with parallel_config(backend="ray", ray_remote_args=arguments):
@@ -104,14 +106,25 @@ def _dask(compute: ComputeConfig) -> Iterator[int]:
     except OSError as error:
         raise UserError(_no_answer(compute, "dask scheduler", error)) from error
     with client:
+        try:
+            client.wait_for_workers(1, timeout=_PATIENCE)
+        except TimeoutError as error:
+            raise UserError(
+                f"{address}: a scheduler without workers; start some: `dask worker`"
+            ) from error
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
-        if not workers:
-            raise UserError(f"{address}: a scheduler without workers; start some: `dask worker`")
         cores = sum(worker["nthreads"] for worker in workers)
         gpus = sum(worker["resources"].get("GPU", 0) for worker in workers)
         resources = {"GPU": compute.gpus_per_task} if compute.gpus_per_task else None
         with parallel_config(backend="dask", resources=resources, retries=RETRIES):
             yield _fits(compute, cores, gpus)
+
+
+def _reach(address: str | None) -> None:
+    """Connect to ``host:port``, and leave again."""
+    if address:
+        found = urlsplit(address if "://" in address else f"ray://{address}")
+        socket.create_connection((found.hostname or "", found.port or 6379), _CONNECT).close()
 
 
 def _fits(compute: ComputeConfig, cores: float, gpus: float) -> int:
