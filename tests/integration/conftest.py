@@ -10,7 +10,7 @@ from pathlib import Path
 
 import boto3
 import pytest
-from group import MEMBER, Group
+from group import MEMBER, PASSWORD, Group
 from moto.server import ThreadedMotoServer
 from services import answers, environment, free_port, postgres
 
@@ -67,7 +67,7 @@ def credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="session")
 def group(moto_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
-    """A tracking server on PostgreSQL and S3, with one member beside the administrator."""
+    """A tracking server on PostgreSQL and S3, with two members beside the administrator."""
     keys = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -82,14 +82,15 @@ def group(moto_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iter
         started = Group(database, "s3://group/mlflow", moto_server.url, folder, keys, free_port())
         try:
             started.start()
-            subprocess.run(
-                ["recitative", "server", "add-user", MEMBER[0]],
-                env=environment(
-                    MLFLOW_TRACKING_URI=started.admin_uri, RECITATIVE_PASSWORD=MEMBER[1]
-                ),
-                check=True,
-                cwd=folder,
-            )
+            for name, password in (MEMBER, ("bob", PASSWORD)):
+                subprocess.run(
+                    ["recitative", "server", "add-user", name],
+                    env=environment(
+                        MLFLOW_TRACKING_URI=started.admin_uri, RECITATIVE_PASSWORD=password
+                    ),
+                    check=True,
+                    cwd=folder,
+                )
             yield started
         finally:
             started.stop()

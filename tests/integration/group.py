@@ -33,9 +33,13 @@ class Group:
         """What a member sets as MLFLOW_TRACKING_URI: nothing else is needed."""
         return f"http://{MEMBER[0]}:p%40ss%2Fword%3A%20of%20hers@127.0.0.1:{self.port}"
 
+    def uri_of(self, name: str) -> str:
+        """Another member's, whose password is PASSWORD."""
+        return f"http://{name}:a%20long%20enough%20one@127.0.0.1:{self.port}"
+
     @property
     def admin_uri(self) -> str:
-        return f"http://admin:a%20long%20enough%20one@127.0.0.1:{self.port}"
+        return self.uri_of("admin")
 
     def start(self) -> None:
         """Start it, and wait until it answers."""

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from services import environment, until
 
 from conftest import Server
 from recitative.cli import cli
+from recitative.errors import UserError
 from recitative.files import read_csv
+from recitative.stages.workspace import REPORT
 from recitative.tracking import registry
 from recitative.tracking.runs import run as open_run
 from recitative.tracking.store import client, experiment_id
@@ -26,7 +29,7 @@ from recitative.tracking.store import client, experiment_id
 pytestmark = pytest.mark.integration
 SPAWN = multiprocessing.get_context("spawn")
 SEARCH = "/api/2.0/mlflow/experiments/search"
-WRITERS, STEPS = 8, 25
+WRITERS, STEPS, RACES = 8, 25, 10
 
 
 @pytest.fixture
@@ -71,9 +74,9 @@ def test_a_user_is_refused_in_one_line(group: Group, monkeypatch: pytest.MonkeyP
         return str(refused.exception)
 
     assert "already exists" in add(group.admin_uri, MEMBER[0], "another long one")
-    assert "bob: no such user was made" in add(group.admin_uri, "bob", "short")
-    assert "bob: no such user was made" in add(group.uri, "bob", "ada is no administrator")
-    assert "no server; set MLFLOW_TRACKING_URI" in add("", "bob", "there is no server")
+    assert "eve: no such user was made" in add(group.admin_uri, "eve", "short")
+    assert "eve: no such user was made" in add(group.uri, "eve", "ada is no administrator")
+    assert "no server; set MLFLOW_TRACKING_URI" in add("", "eve", "there is no server")
 
 
 def test_the_secrets_are_the_owners_alone(group: Group) -> None:
@@ -134,18 +137,26 @@ def test_eight_writers_at_once_lose_nothing(
     assert not list(tmp_path.glob("*/.recitative/unsent/*.jsonl"))
 
 
-def promote(uri: str, root: Path, value: float, together: Any) -> None:
-    """Register other weights and make them champion, at the same time as somebody else."""
-    become(uri, root)
-    bundle = root / "bundle"
+def registered(name: str, bundle: Path, value: float) -> registry.Version:
+    """A version with weights of its own."""
     bundle.mkdir(parents=True)
     save_file({"w": torch.full((3,), value)}, bundle / "model.safetensors")
     (bundle / "model.json").write_text("{}")
     run_id = client().create_run(experiment_id()).info.run_id
+    return registry.register(name, bundle, run_id, {"value": value})
+
+
+def promote(uri: str, root: Path, value: float, together: Any) -> None:
+    """Register other weights and make them champion, at the same time as somebody else."""
+    become(uri, root)
     together.wait(120)
-    version = registry.register("race", bundle, run_id, {"value": value})
-    together.wait(120)
-    registry.set_alias(version, registry.CHAMPION)
+    version = registered("race", root / "bundle", value)
+    for _ in range(RACES):
+        if value == 1:
+            client().delete_registered_model_alias("race", registry.CHAMPION)
+        together.wait(120)
+        registry.set_alias(version, registry.CHAMPION)
+        together.wait(120)
 
 
 def test_two_promotions_at_once_leave_one_champion(member: Group, tmp_path: Path) -> None:
@@ -160,6 +171,18 @@ def test_two_promotions_at_once_leave_one_champion(member: Group, tmp_path: Path
     champion = registry.by_alias("race", registry.CHAMPION)
     assert champion is not None
     assert (registry.bundle_of(champion) / "model.safetensors").exists()
+
+
+def test_a_member_promotes_what_another_registered(member: Group, tmp_path: Path) -> None:
+    """Ada's challenger becomes bob's champion: it is not a challenger any more."""
+    assert registry.by_alias("both", registry.CHAMPION) is None
+    version = registered("both", tmp_path / "bundle", 1.0)
+    registry.set_alias(version, registry.CHALLENGER)
+    become(member.uri_of("bob"), tmp_path)
+    registry.set_alias(version, registry.CHAMPION)
+    assert list(client().get_registered_model("both").aliases) == [registry.CHAMPION]
+    with pytest.raises(UserError, match="no such model in the registry"):
+        registry.resolve("models:/neither@champion")
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +233,52 @@ def test_a_server_that_dies_costs_a_training_nothing(
     ]
     assert client().get_run(run.info.run_id).info.status == "FINISHED"
     assert lines(unsent) == []
+
+
+@dataclass(frozen=True)
+class Member(Project):
+    """A member's clone: what is tracked goes to the server."""
+
+    uri: str
+
+    def environment(self) -> dict[str, str]:
+        return {**super().environment(), "MLFLOW_TRACKING_URI": self.uri}
+
+
+def test_the_whole_loop_through_the_server(
+    group: Group, featurized: Project, tmp_path: Path
+) -> None:
+    """Every stage to the report and a registered model; nothing is tracked on the member's disk."""
+    root = featurized.copy(tmp_path / "project").root
+    project = Member(root, group.uri)
+    with project.here():
+        before = {run.info.run_id for run in client().search_runs([experiment_id()])}
+    project.train()
+    for stage in ("evaluate", "agreement", "claims", "register", "report"):
+        project.run(stage)
+    assert not (root / "mlflow.db").exists()
+    assert not (root / "mlartifacts").exists()
+    with project.here():
+        runs = [
+            run
+            for run in client().search_runs([experiment_id()], max_results=5000)
+            if run.info.run_id not in before
+        ]
+        assert {run.info.status for run in runs} == {"FINISHED"}
+        pairings = {run.data.tags.get("pairing") for run in runs}
+        assert {"eng2eng", "man2eng", "mix2man", "none2eng"} <= pairings
+        names = list(client().get_registered_model("mer-eng").aliases)
+        assert names in ([registry.CHAMPION], [registry.CHALLENGER])
+        found = registry.resolve(f"models:/mer-eng@{names[0]}")
+        assert (registry.bundle_of(found) / "model.safetensors").exists()
+        assert found.source.startswith("mlflow-artifacts:")
+    song = next((root / "data").rglob("*.wav"))
+    answer = project.run("predict", str(song), "--model", found.uri)
+    assert "Q" in answer
+    page = (root / REPORT / "index.html").read_text(encoding="utf-8")
+    assert f"127.0.0.1:{group.port}" in page, "its links lead to the server"
+    assert MEMBER[1] not in page
+    assert "p%40ss" not in page
 
 
 def lines(folder: Path) -> list[str]:

@@ -19,6 +19,7 @@ from recitative.tracking.store import project_root, tracking_uri
 RETRIES = 3  # of a task whose node died; a task that fails is not tried again
 _CONNECT = 5  # s
 _PATIENCE = 30  # s until a cluster that was just started has a worker
+_CPUS = 0.5  # of a task, for Ray: where a node died there must be room on the others, or all wait
 _PREFIXES = ("DVC_", "MLFLOW_", "OMP_", "OPENBLAS_", "MKL_", "RECITATIVE_", "DO_NOT_TRACK")
 
 
@@ -82,7 +83,11 @@ def _ray(compute: ComputeConfig) -> Iterator[int]:
     there = ray.cluster_resources()
     register_ray()
     # Restarts are counted; retries are not: each call that fails while a death is found out is one.
-    arguments: dict[str, float] = {"max_restarts": RETRIES, "max_task_retries": -1, "num_cpus": 1}
+    arguments: dict[str, float] = {
+        "max_restarts": RETRIES,
+        "max_task_retries": -1,
+        "num_cpus": _CPUS,
+    }
     if compute.gpus_per_task:
         arguments["num_gpus"] = compute.gpus_per_task
     with parallel_config(backend="ray", ray_remote_args=arguments):

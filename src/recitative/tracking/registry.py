@@ -18,6 +18,7 @@ from recitative.tracking.store import client, project_root
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
+    from mlflow.exceptions import MlflowException
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 SHA256 = "sha256"
@@ -58,9 +59,16 @@ def by_alias(name: str, alias: str) -> Version | None:
     try:
         return _version(client().get_model_version_by_alias(name, alias))
     except MlflowException as error:
-        if error.error_code not in UNKNOWN:  # a store that fails is no store without a champion
+        if not _is_unknown(name, error):  # a store that fails is no store without a champion
             raise
         return None
+
+
+def _is_unknown(name: str, error: "MlflowException") -> bool:
+    """Whether an answer about a model or its alias says that there is none."""
+    if error.get_http_status_code() == 403:  # so says a server with passwords of what is not there
+        return not client().search_registered_models(f"name = '{name}'")
+    return error.error_code in UNKNOWN
 
 
 def register(name: str, bundle: Path, run_id: str, tags: Mapping[str, Any]) -> Version:
@@ -117,9 +125,25 @@ def set_alias(version: Version, alias: str) -> None:
     """Give the alias to this version; a version is champion or challenger, never both."""
     other = CHALLENGER if alias == CHAMPION else CHAMPION
     holder = by_alias(version.name, other)
-    client().set_registered_model_alias(version.name, alias, version.number)
+    _point(version, alias)
     if holder and holder.number == version.number:
         client().delete_registered_model_alias(version.name, other)
+
+
+def _point(version: Version, alias: str) -> None:
+    """Let the alias name this version, also where another machine does so at this moment.
+
+    MLflow looks whether the alias is there, then inserts it: of two at once the database refuses one,
+    which then finds it and replaces it.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client().set_registered_model_alias(version.name, alias, version.number)
+    except MlflowException as error:
+        if "IntegrityError" not in str(error):
+            raise
+        client().set_registered_model_alias(version.name, alias, version.number)
 
 
 def bundle_of(version: Version) -> Path:
@@ -156,7 +180,7 @@ def resolve(uri: str) -> Version:
             else client().get_model_version(name, which)
         )
     except MlflowException as error:
-        if error.error_code not in UNKNOWN:
+        if not _is_unknown(name, error):
             raise
         raise UserError(
             f"{uri}: no such model in the registry; `make demo` or `dvc repro` makes one"

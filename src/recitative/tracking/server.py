@@ -106,6 +106,9 @@ def serve(server: Server) -> None:
 def add_user(name: str, password: str) -> None:
     """Give somebody a name and a password on the server that MLFLOW_TRACKING_URI names.
 
+    They may promote and demote everybody's models: to take an alias away MLflow asks for more than the
+    right to edit.
+
     Raises:
         UserError: there is no server, or it refuses: the name is taken, the password too short, you
             are no administrator.
@@ -118,7 +121,9 @@ def add_user(name: str, password: str) -> None:
             f"{tracking_uri()}: no server; set MLFLOW_TRACKING_URI=http://admin:PASSWORD@HOST:PORT"
         )
     try:
-        get_app_client("basic-auth", tracking_uri=tracking_uri()).create_user(name, password)
+        users = get_app_client("basic-auth", tracking_uri=tracking_uri())
+        users.create_user(name, password)
+        users.grant_user_permission(name, "registered_model", "*", "MANAGE")
     except MlflowException as error:
         raise UserError(f"{name}: no such user was made: {' '.join(str(error).split())}") from error
 
