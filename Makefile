@@ -53,10 +53,11 @@ share: setup ## data, cache and champions to your group: make share REMOTE=s3://
 	  recitative publish "models:/$$model@champion" "$(REMOTE)/models" || echo "note: $$model has no champion to publish"; done
 	@echo "now commit what the others need: git add .dvc/config dvc.lock data.dvc && git commit"
 
-tracking-server: $(VENV)/.server ## a group's MLflow: make tracking-server DATABASE=postgresql://… ARTIFACTS=s3://… [ARGS="--host …"]
-	@test -n "$(DATABASE)" -a -n "$(ARTIFACTS)" || \
-	  { echo "error: make tracking-server DATABASE=postgresql://… ARTIFACTS=s3://BUCKET/PREFIX"; exit 1; }
-	@RECITATIVE_DATABASE="$(DATABASE)" recitative server start --artifacts "$(ARTIFACTS)" $(ARGS)
+tracking-server: $(VENV)/.server ## a group's MLflow: make tracking-server DATABASE=postgresql://… [ARTIFACTS=s3://…] [ARGS="--host …"]
+	@test -n "$(DATABASE)" || { echo "error: name the database: make tracking-server DATABASE=postgresql://…"; exit 1; }
+	@place="$(ARTIFACTS)"; test -n "$$place" || place=$$(dvc config remote.share.url 2>/dev/null | sed 's|/dvc$$|/mlflow|'); \
+	  test -n "$$place" || { echo "error: name a place for artifacts: ARTIFACTS=s3://BUCKET/PREFIX, or make share first"; exit 1; }; \
+	  RECITATIVE_DATABASE="$(DATABASE)" recitative server start --artifacts "$$place" $(ARGS)
 
 $(VENV)/.server: $(VENV)/.installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \

@@ -1,5 +1,6 @@
 """Services that the tests start and stop themselves, on loopback, on free ports."""
 
+import logging
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from group import MEMBER, PASSWORD, Group
 from moto.server import ThreadedMotoServer
 from services import answers, environment, free_port, postgres
 
+logging.getLogger("werkzeug").setLevel(logging.WARNING)  # each of moto's requests
 KEY, SECRET = "RECITATIVEKEY", "recitative-secret"
 
 

@@ -17,6 +17,7 @@ from projects import Project, grow, make_project
 from services import DEADLINE, answers, environment, free_port, process, until
 
 from recitative.errors import UserError
+from recitative.files import read_csv
 from recitative.learning.config import ComputeConfig
 from recitative.stages.parallel import in_parallel
 
@@ -97,27 +98,38 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     made = make_project(folder / "project")
     grow(folder / "data")
     (made.root / "data").symlink_to(folder / "data")
+    made.set(**{"compute.ahead": False, "controls.names": ["majority", "random_encoder"]})
     made.run("index")
     made.run("split")
     return made
 
 
 def bytes_of(project: Project) -> dict[str, str]:
-    """The hash of everything that was computed; run.json names the run."""
+    """The hash of everything that was computed, but for what names runs and says how long they took."""
     return {
         str(path.relative_to(project.root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for part in ("features", "pretrain")
+        for part in ("features", "pretrain", "transfer", "controls")
         for path in sorted((project.root / "build" / part).rglob("*"))
-        if path.is_file() and path.name != "run.json"
+        if path.is_file() and path.suffix != ".json"
     }
+
+
+def train(project: Project) -> dict[str, str]:
+    """Everything that is fanned out, but for the search."""
+    for stage in (
+        ("featurize",),
+        ("pretrain", "eng"),
+        ("transfer", "eng2eng"),
+        ("controls", "eng"),
+    ):
+        project.run(*stage)
+    return bytes_of(project)
 
 
 @pytest.fixture(scope="module")
 def on_loky(project: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     copy = project.copy(tmp_path_factory.mktemp("loky") / "project").set(**{"compute.workers": 2})
-    copy.run("featurize")
-    copy.run("pretrain", "eng")
-    return bytes_of(copy)
+    return train(copy)
 
 
 def test_a_cluster_gives_the_same_bytes(
@@ -130,10 +142,15 @@ def test_a_cluster_gives_the_same_bytes(
             "compute.workers": 2,
         }
     )
-    copy.run("featurize")
-    copy.run("pretrain", "eng")
-    assert len(on_loky) > 20
-    assert bytes_of(copy) == on_loky
+    assert {
+        f"build/{name}/predictions.csv" for name in ("transfer/eng2eng", "controls/eng")
+    } <= set(on_loky)
+    assert train(copy) == on_loky
+    copy.set(**{"search.trials": 2})
+    assert "best:" in copy.run("search")
+    trials = read_csv(copy.root / "build" / "search" / "trials.csv")
+    assert {trial["state"] for trial in trials} <= {"complete", "pruned"}
+    assert len(trials) == 2
 
 
 def test_a_task_runs_where_it_would_here(

@@ -134,7 +134,7 @@ def test_eight_writers_at_once_lose_nothing(
     )  # fmt: skip
     listed = s3.list_objects_v2(Bucket="group")["Contents"]
     assert sum(item["Key"].endswith("numbers.txt") for item in listed) == WRITERS
-    assert not list(tmp_path.glob("*/.recitative/unsent/*.jsonl"))
+    assert not list(tmp_path.glob("*/.recitative/unsent/*")), "nor a lock"
 
 
 def registered(name: str, bundle: Path, value: float) -> registry.Version:

@@ -34,7 +34,6 @@ class Outbox:
 
     def add(self, metrics: Sequence["Metric"]) -> None:
         """Put metrics on disk."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         lines = [
             json.dumps([metric.key, metric.value, metric.timestamp, metric.step]) + "\n"
             for metric in metrics
@@ -65,10 +64,21 @@ class Outbox:
                 if error.get_http_status_code() >= 500:
                     return  # it went away in the middle, or what stands before it answers alone
                 raise
-            self.path.unlink()
+            self.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Send what is left, and leave nothing on disk: the run has ended."""
+        self.send()
+        if not self.path.exists():
+            self._lock_file.unlink(missing_ok=True)
+
+    @property
+    def _lock_file(self) -> Path:
+        return self.path.with_suffix(".lock")
 
     def _lock(self) -> FileLock:
-        return FileLock(self.path.with_suffix(".lock"))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(self._lock_file)
 
 
 def send_left_over() -> None:
@@ -79,7 +89,7 @@ def send_left_over() -> None:
         return
     for path in sorted(_folder().glob("*.jsonl")):
         try:
-            Outbox(path.stem).send()
+            Outbox(path.stem).close()
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise

@@ -5,6 +5,7 @@ A version is known by the hash of its weights, so that registering twice makes o
 
 import hashlib
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -107,12 +108,14 @@ def _save_pyfunc(folder: Path, bundle: Path) -> None:
 
     from recitative import __version__
 
-    mlflow.pyfunc.save_model(
-        path=folder,
-        python_model=str(Path(__file__).with_name("pyfunc_model.py")),
-        artifacts={"bundle": str(bundle)},
-        pip_requirements=[f"recitative=={__version__}"],
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*Any type hint")  # an answer's values differ
+        mlflow.pyfunc.save_model(
+            path=folder,
+            python_model=str(Path(__file__).with_name("pyfunc_model.py")),
+            artifacts={"bundle": str(bundle)},
+            pip_requirements=[f"recitative=={__version__}"],
+        )
 
 
 def _tag(version: Version, tags: Mapping[str, Any]) -> Version:

@@ -77,7 +77,7 @@ class Run:
         """Send what is still on disk, and say how it ended."""
         wait_for_server()
         if is_server():
-            Outbox(self.id).send()
+            Outbox(self.id).close()
         client().set_terminated(self.id, status)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -114,7 +115,10 @@ def add_user(name: str, password: str) -> None:
             are no administrator.
     """
     from mlflow.exceptions import MlflowException
-    from mlflow.server import get_app_client
+
+    with warnings.catch_warnings():  # of what MLflow's own modules import
+        warnings.simplefilter("ignore")
+        from mlflow.server import get_app_client
 
     if not is_server():
         raise UserError(

@@ -4,6 +4,7 @@ MLFLOW_TRACKING_URI where it is set; else an SQLite file in the original reposit
 (DVC_ROOT, which DVC sets also under `--temp` and `--queue`).
 """
 
+import logging
 import os
 import socket
 import sqlite3
@@ -96,11 +97,13 @@ def client() -> "MlflowClient":
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # files of this machine
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a run
     uri = tracking_uri()
     if not answers():
         raise UserError(f"{uri}: no tracking server answers there; see MLFLOW_TRACKING_URI")
     import mlflow
 
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of every version that it waits
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     folder = project_root() / ".recitative"
