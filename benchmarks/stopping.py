@@ -8,6 +8,7 @@ off that one training. Differences are paired over draws of the songs and networ
 
     python benchmarks/stopping.py                     the frozen phase, about 10 CPU minutes
     python benchmarks/stopping.py --phase released    the released phase, longer
+    python benchmarks/stopping.py --phase pretrain    pretraining, scored by heads on each epoch's encoder
 """
 
 import argparse
@@ -20,21 +21,28 @@ import numpy as np
 import torch
 from scipy import stats
 from sklearn.model_selection import GroupShuffleSplit
+from torch import nn
 
 from recitative.evaluation.metrics import decide, score, to_song_level
 from recitative.files import read_json
 from recitative.learning.compute import Compute
-from recitative.learning.config import TRANSFER_MODES, FitConfig
+from recitative.learning.config import TRANSFER_MODES
 from recitative.learning.music import LabelledSegments
+from recitative.learning.pretraining import prepare
+from recitative.learning.training import fit
 from recitative.learning.transfer import Parts, encode, fit_mode, predict_segments
+from recitative.models import encoder_of
+from recitative.models.classifier import EmotionClassifier
 from recitative.models.storage import build_classifier, build_encoder
 from recitative.params import Params, load_params
 from recitative.seeding import derive_seed, seed_everything
 from recitative.stages.cells import load_encoder, load_music
+from recitative.stages.speech import read_speech
 from recitative.stages.workspace import PRETRAIN, classifier_description
 
 PATIENCES = (2, 3, 5, 10)
 IMPROVEMENTS = (0.0, 0.001, 0.01, 0.03)
+FOREVER = {"patience": 0, "keep": "last"}
 HELD_OUT, STOPPED_BY = 0.3, 0.15  # of the songs, and of the rest
 
 
@@ -73,19 +81,67 @@ def train(
     model = build_classifier(description, build_encoder(description))
     load_encoder(PRETRAIN / music / "model.safetensors", model)
     compute = Compute.decide(params.compute)
-    forever = {"epochs": epochs, "patience": 0, "keep": "last"}
-    config = params.transfer.model_copy(
-        update={phase: getattr(params.transfer, phase).model_copy(update=forever)}
-    )
+    forever = getattr(params.transfer, phase).model_copy(update=FOREVER | {"epochs": epochs})
+    config = params.transfer.model_copy(update={phase: forever})
     losses, scores = [], []
     cached = codes if phase == "frozen" else None
     for epoch in fit_mode(mode, model, segments, parts, cached, config, compute, seed):
-        told = predict_segments(model, segments, parts.test, compute, cached)
-        table = segments.predictions(parts.test, told.astype(np.float64))
-        table = table.assign(arch="", transfer_mode="", repeat=0)
         losses.append(epoch.validation["loss"])
-        scores.append(score(*decide(to_song_level(table), "quadrant"), "quadrant").macro.f1)
+        scores.append(_score(model, segments, parts, compute, cached))
     return Training(losses, scores)
+
+
+def pretrain(
+    params: Params,
+    music: str,
+    draw: int,
+    epochs: int,
+    segments: LabelledSegments,
+    known: np.ndarray,
+) -> Training:
+    """One encoder, on the speech of the music's language; heads on it after each epoch."""
+    parts = _divided(segments, known, draw)
+    seed = derive_seed(params.seed, "stopping", music, draw, "pretrain")
+    made = prepare(
+        read_speech(f"speech-{music}", params.features), params.pretrain, params.encoder, params.arch,
+        seed,
+    )  # fmt: skip
+    config = made.config.model_copy(update=FOREVER | {"epochs": epochs})
+    compute = Compute.decide(params.compute)
+    losses, scores = [], []
+    for epoch in fit(made.model, made.train, made.validation, config, compute, seed):
+        losses.append(epoch.validation["loss"])
+        scores.append(_heard(params, music, seed, made.model, segments, parts))
+    return Training(losses, scores)
+
+
+def _heard(
+    params: Params, music: str, seed: int, pretrained: nn.Module, segments: LabelledSegments,
+    parts: Parts,
+) -> float:  # fmt: skip
+    """Macro F on the held-out songs of heads on an encoder as it is now."""
+    compute = Compute.decide(params.compute)
+    description = classifier_description(params, read_json(PRETRAIN / music / "model.json"))
+    seed_everything(seed)
+    model = build_classifier(description, build_encoder(description))
+    model.encoder.load_state_dict(encoder_of(pretrained).state_dict())
+    with tempfile.TemporaryDirectory() as folder:
+        codes = encode(model.encoder, segments, compute, Path(folder) / "codes.npy")
+        mode = TRANSFER_MODES["feature_extraction"]
+        for _ in fit_mode(mode, model, segments, parts, codes, params.transfer, compute, seed):
+            pass  # its own rule of stopping, and its best weights
+        return _score(model, segments, parts, compute, codes)
+
+
+def _score(
+    model: EmotionClassifier, segments: LabelledSegments, parts: Parts, compute: Compute,
+    codes: np.ndarray | None,
+) -> float:  # fmt: skip
+    """Macro F of the quadrants of the held-out songs."""
+    told = predict_segments(model, segments, parts.test, compute, codes)
+    table = segments.predictions(parts.test, told.astype(np.float64))
+    table = table.assign(arch="", transfer_mode="", repeat=0)
+    return score(*decide(to_song_level(table), "quadrant"), "quadrant").macro.f1
 
 
 def _divided(segments: LabelledSegments, known: np.ndarray, draw: int) -> Parts:
@@ -105,7 +161,7 @@ def _divided(segments: LabelledSegments, known: np.ndarray, draw: int) -> Parts:
 def main() -> None:
     """Print the table as markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--phase", choices=["frozen", "released"], default="frozen")
+    parser.add_argument("--phase", choices=["frozen", "released", "pretrain"], default="frozen")
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--draws", type=int, default=12, help="a music set")
     given = parser.parse_args()
@@ -116,6 +172,12 @@ def main() -> None:
     for music in ("eng", "man"):
         segments, (parts, *_) = load_music(params, music)
         known = np.sort(np.concatenate([parts.train, parts.validation]))
+        if given.phase == "pretrain":
+            trainings += [
+                pretrain(params, music, draw, given.epochs, segments, known)
+                for draw in range(given.draws)
+            ]
+            continue
         description = classifier_description(params, read_json(PRETRAIN / music / "model.json"))
         model = build_classifier(description, build_encoder(description))
         load_encoder(PRETRAIN / music / "model.safetensors", model)
@@ -125,14 +187,15 @@ def main() -> None:
                 train(params, music, draw, given.phase, given.epochs, segments, codes, known)
                 for draw in range(given.draws)
             ]
-    _print(trainings, given.phase, given.epochs, getattr(params.transfer, given.phase))
+    config = params.pretrain if given.phase == "pretrain" else getattr(params.transfer, given.phase)
+    _print(trainings, given.phase, given.epochs, config.learning_rate)
 
 
-def _print(trainings: list[Training], phase: str, epochs: int, config: FitConfig) -> None:
+def _print(trainings: list[Training], phase: str, epochs: int, rate: float | None) -> None:
     whole = np.array([one.score(epochs) for one in trainings])
     print(
         f"The {phase} phase, {len(trainings)} trainings of {epochs} epochs, learning rate "
-        f"{config.learning_rate:g}; held-out macro F without stopping {whole.mean():.3f}:\n\n"
+        f"{rate}; held-out macro F without stopping {whole.mean():.3f}:\n\n"
         "| patience | minimum improvement | epochs trained | difference, points | 95 % interval |\n"
         "|---|---|---|---|---|"
     )
