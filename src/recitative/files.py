@@ -81,5 +81,10 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, An
 
 def read_csv(path: Path) -> list[dict[str, str]]:
     """Read a CSV file as one dictionary of strings a row."""
+    return list(stream_csv(path))
+
+
+def stream_csv(path: Path) -> Iterator[dict[str, str]]:
+    """The same, holding one row at a time."""
     with path.open(newline="", encoding="utf-8") as text:
-        return list(csv.DictReader(text))
+        yield from csv.DictReader(text)

@@ -116,6 +116,7 @@ def test_only_what_is_new_is_computed(
         ({"segment_hop": 10}, False),
         ({"max_problem_share": 0.5}, False),
         ({"min_seconds": 0.5}, False),
+        ({"shard_hours": 0.001}, False),
     ],
 )
 def test_a_changed_parameter_recomputes_what_depends_on_it(
@@ -131,6 +132,40 @@ def test_a_changed_parameter_recomputes_what_depends_on_it(
     second = extract(rows, data, changed, tmp_path / "out", tmp_path / "cache")
     assert len(decoded) == (6 if recomputed else 3)
     assert (second.feature_hash != first.feature_hash) == recomputed
+
+
+def test_rounds_hold_every_clip_once_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extraction, "ROUND_HOURS", 10 / 3600)
+    lengths = [4.0, 5.0, 1.0, 0.5, 30.0, 2.0, 2.0]
+    clips = [Row(f"{i}", f"{i}", "", seconds) for i, seconds in enumerate(lengths)]
+    rounds = [[clip.seconds for clip in some] for some in extraction._rounds(clips)]
+    assert rounds == [[4, 5, 1], [0.5], [30], [2, 2]]
+
+
+def test_rounds_and_shards_change_no_frame(
+    tmp_path: Path, data: Path, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers are never more than a round ahead of the disk: joblib computes all it is given."""
+    first = extract(rows, data, CONFIG, tmp_path / "one", workers=2)
+    given: list[int] = []
+    parallel = extraction.joblib.Parallel
+
+    class Counted(parallel):
+        def __call__(self, tasks: Any) -> Any:
+            tasks = list(tasks)
+            given.append(len(tasks))
+            return super().__call__(tasks)
+
+    monkeypatch.setattr(extraction, "ROUND_HOURS", 4 / 3600)
+    monkeypatch.setattr(extraction.joblib, "Parallel", Counted)
+    sharded = CONFIG.model_copy(update={"shard_hours": 3 / 3600})
+    second = extract(rows, data, sharded, tmp_path / "many", workers=2)
+    assert given == [2, 1]
+    assert second.feature_hash == first.feature_hash
+    files = sorted((tmp_path / "many").glob("*.npy"))
+    assert [path.name for path in files] == [f"frames-0000{n}.npy" for n in range(3)]
+    whole = np.load(tmp_path / "one" / "frames.npy")
+    np.testing.assert_array_equal(np.concatenate([np.load(path) for path in files]), whole)
 
 
 def test_the_feature_hash_follows_content_and_order(

@@ -1,5 +1,6 @@
 """Which segments of speech a model sees together."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tiny
+from recitative.features.shards import Shards
+from recitative.features.store import FeatureStore, write_store
 from recitative.learning.config import FitConfig, PretrainConfig
-from recitative.learning.pretraining import fit_config, speech_batches
+from recitative.learning.pretraining import Speech, fit_config, prepare, speech_batches
+from recitative.learning.training import fit
 from recitative.models.config import CPCConfig, SCAEConfig
 
 SPAN = 3 * 2 + 5 + 2 + 5  # frames of a CPC example: 4 past by hop 2, gap 1, 2 futures
@@ -56,7 +60,9 @@ def test_no_example_crosses_into_another_utterance(
     store = tiny.store(tmp_path_factory.mktemp("store"), clips)
     # A frame holds the number of its clip.
     owner = np.repeat(np.arange(len(lengths)), lengths).astype(np.float32)
-    marked = type(store)(store.folder, np.repeat(owner[:, None], tiny.BANDS, 1), store.spans)
+    marked = type(store)(
+        store.folder, Shards([np.repeat(owner[:, None], tiny.BANDS, 1)]), store.spans
+    )
     config = CPCConfig(stride=stride)
     batches = speech_batches(marked, list(clips), config, tiny.FRAMES, tiny.HOP)
     step = tiny.HOP * stride
@@ -72,3 +78,29 @@ def test_the_batch_is_counted_in_segments() -> None:
     assert six.model_dump() == CONFIG.model_dump(exclude={"arch"}) | {"batch_size": 10}
     assert fit_config(CONFIG, 1).batch_size == 64
     assert fit_config(CONFIG, 40).batch_size == 2  # CPC contrasts one with another
+
+
+@pytest.mark.parametrize("arch", ["scae", "cpc"])
+def test_one_file_of_frames_or_many_train_to_the_same_bytes(arch: str, tmp_path: Path) -> None:
+    lengths = {f"clip{n}": 40 + 7 * n for n in range(8)}
+    rng = np.random.default_rng(0)
+    clips = [
+        (i, rng.standard_normal((n, tiny.BANDS)).astype(np.float32)) for i, n in lengths.items()
+    ]
+    states = []
+    for most in (sys.maxsize, 150):
+        write_store(tmp_path / str(most), clips, shard_frames=most)
+        store = FeatureStore.open(tmp_path / str(most))
+        parts = {"train": [*lengths][:6], "validation": [*lengths][6:]}
+        config = CONFIG.model_copy(update={"arch": arch, "batch_size": 24})
+        made = prepare(
+            Speech(store, parts, tiny.FRAMES, tiny.HOP), config, tiny.ENCODER, tiny.CONFIGS[arch], 0
+        )
+        history = list(fit(made.model, made.train, made.validation, made.config, tiny.CPU, 0))
+        states.append(
+            (len(store.shards.arrays), tiny.state(made.model), [e.row() for e in history])
+        )
+    (one, first, rows), (many, second, again) = states
+    assert (one, many) == (1, 5)
+    assert rows == again
+    assert not tiny.differing(first, second)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recitative.errors import UserError
+from recitative.features import shards as shards_module
 from recitative.features import store as store_module
 from recitative.features.mel import Frames
 from recitative.features.store import FeatureStore, band_statistics, write_store
@@ -32,7 +33,7 @@ def test_round_trip(tmp_path: Path) -> None:
     write_store(tmp_path / "role", iter(written), problems)
     store = FeatureStore.open(tmp_path / "role")
     assert store.clip_ids == tuple(clip_id for clip_id, _ in written)
-    assert (store.n_mels, store.frames.shape, store.frames.dtype) == (4, (437, 4), np.float32)
+    assert (store.n_mels, len(store.shards), len(store.shards.arrays)) == (4, 437, 1)
     for clip_id, frames in written:
         np.testing.assert_array_equal(store.frames_of(clip_id), frames)
     assert (tmp_path / "role" / "problems.csv").read_text() == (
@@ -46,7 +47,7 @@ def test_round_trip(tmp_path: Path) -> None:
 def test_the_frames_are_mapped_and_read_only(tmp_path: Path) -> None:
     write_store(tmp_path / "role", clips(40))
     store = FeatureStore.open(tmp_path / "role")
-    assert isinstance(store.frames.base, np.memmap)
+    assert isinstance(store.shards.arrays[0].base, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         store.frames_of(store.clip_ids[0])[0] = 0
 
@@ -71,7 +72,8 @@ def test_windows_equal_naive_slicing(
     hop = data.draw(st.integers(1, 20))
     written = dict(clips(*lengths))
     folder = tmp_path_factory.mktemp("store") / "role"
-    write_store(folder, written.items())
+    shards = data.draw(st.integers(1, 120))  # frames of a shard: of one clip each to all in one
+    write_store(folder, written.items(), shard_frames=shards)
     store = FeatureStore.open(folder)
     ids = data.draw(st.permutations(store.clip_ids))[: data.draw(st.integers(0, len(lengths)))]
     naive = [
@@ -87,6 +89,57 @@ def test_windows_equal_naive_slicing(
         np.testing.assert_array_equal(batch, np.stack([window for _, window in naive]))
         batch[:] = 0  # a copy: the store is not touched
         np.testing.assert_array_equal(store.frames_of(ids[0]), written[ids[0]])
+
+
+def test_shards_hold_whole_clips_and_as_many_as_fit(tmp_path: Path) -> None:
+    lengths = (30, 20, 10, 90, 1, 40, 9)
+    write_store(tmp_path / "one", clips(*lengths))
+    write_store(tmp_path / "many", clips(*lengths), shard_frames=50)
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == [
+        "clips.csv", "frames.npy", "problems.csv",
+    ]  # fmt: skip
+    files = sorted((tmp_path / "many").glob("*.npy"))
+    assert [path.name for path in files] == [f"frames-0000{n}.npy" for n in range(4)]
+    assert [len(np.load(path)) for path in files] == [50, 10, 90, 50]
+    whole = np.load(tmp_path / "one" / "frames.npy")
+    np.testing.assert_array_equal(np.concatenate([np.load(path) for path in files]), whole)
+    for name in ("clips.csv", "problems.csv"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "many" / name).read_bytes()
+    # One that is just full is one file, by its usual name.
+    write_store(tmp_path / "full", clips(*lengths), shard_frames=sum(lengths))
+    assert (tmp_path / "full" / "frames.npy").read_bytes() == (
+        tmp_path / "one" / "frames.npy"
+    ).read_bytes()
+
+
+def test_one_shard_or_many_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = (300, 5, 31, 60, 700, 90)
+    write_store(tmp_path / "one", clips(*lengths))
+    write_store(tmp_path / "many", clips(*lengths), shard_frames=100)
+    monkeypatch.setattr(shards_module, "KEPT", 3 * 31 * BANDS * 4)  # given back again and again
+    one, many = (FeatureStore.open(tmp_path / name) for name in ("one", "many"))
+    assert len(many.shards.arrays) == 4
+    starts = one.segments(one.clip_ids).start
+    np.testing.assert_array_equal(starts, many.segments(many.clip_ids).start)
+    mixed = np.random.default_rng(0).permutation(starts)
+    for rows in (mixed[:1], mixed[:7], mixed, mixed[:0]):
+        np.testing.assert_array_equal(one.gather(rows, 31), many.gather(rows, 31))
+    for first, second in zip(
+        band_statistics(one, one.clip_ids), band_statistics(many, one.clip_ids), strict=True
+    ):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_a_lost_shard_is_a_clear_error(tmp_path: Path) -> None:
+    folder = tmp_path / "role"
+    write_store(folder, clips(30, 30, 30), shard_frames=30)
+    (folder / "frames-00001.npy").unlink()
+    with pytest.raises(UserError, match=r"counts 90 frames, .* have 60; run `recitative featurize"):
+        FeatureStore.open(folder)
+    for path in folder.glob("*.npy"):
+        path.unlink()
+    with pytest.raises(UserError, match="neither frames.npy nor frames-00000.npy"):
+        FeatureStore.open(folder)
 
 
 def test_band_statistics_equal_numpys(tmp_path: Path) -> None:
@@ -133,7 +186,7 @@ def test_a_failure_leaves_the_old_store(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_store(folder, interrupted())
     assert [path.name for path in tmp_path.iterdir()] == ["role"]
-    assert len(FeatureStore.open(folder).frames) == 40
+    assert len(FeatureStore.open(folder).shards) == 40
 
 
 def test_a_full_disk_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +209,7 @@ def test_a_full_disk_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.Monke
 
     def open_on_full_disk(path: Path, mode: str = "r", **options: Any) -> Any:
         file = open(path, mode, **options)  # noqa: SIM115
-        return FullDisk(file) if path.name == "frames.npy" else file
+        return FullDisk(file) if path.name.startswith("frames") else file
 
     monkeypatch.setattr(store_module.Path, "open", open_on_full_disk)
     with pytest.raises(UserError, match="role: the disk is full; free some space"):

@@ -25,7 +25,7 @@ from recitative.corpora.base import (
     datasets,
 )
 from recitative.errors import UserError
-from recitative.files import read_csv, write_csv
+from recitative.files import stream_csv, write_csv
 
 UNREADABLE = "unreadable"  # how the reason of an unreadable file begins
 CUT_OFF = "cut off"  # and of one that is shorter than its header states
@@ -173,7 +173,7 @@ def read_index(folder: Path, role: str) -> list[IndexedClip]:
             channels=int(row["channels"]),
             digest=row["digest"],
         )
-        for row in read_csv(table)
+        for row in stream_csv(table)
     ]
 
 

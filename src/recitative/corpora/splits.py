@@ -24,7 +24,7 @@ from recitative.corpora.balance import (
 from recitative.corpora.base import MUSIC_ROLES, QUADRANTS, SOURCE_ROLES
 from recitative.corpora.stratify import Unit, check_groups, draw, group_units
 from recitative.errors import UserError
-from recitative.files import read_csv, write_csv
+from recitative.files import stream_csv, write_csv
 from recitative.seeding import derive_rng
 
 Part = Literal["train", "validation", "test"]
@@ -235,7 +235,7 @@ def read_splits(folder: Path, role: str) -> list[SplitRow]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; run `recitative split` first")
     rows = []
-    for line, row in enumerate(read_csv(path), start=2):
+    for line, row in enumerate(stream_csv(path), start=2):
         part = next((p for p in PARTS if p == row.get("split")), None)
         fold = row.get("fold") or None
         if not row.get("id") or part is None or not (fold is None or fold.isdecimal()):

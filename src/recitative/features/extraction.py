@@ -9,7 +9,7 @@ import hashlib
 import json
 import time
 import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,10 @@ FEATURE_VERSION = 1  # raise it when the same settings and audio give other fram
 RESAMPLER = "soxr HQ"  # other resamplers differ by up to 0.1 on the log-mel
 
 # What decides which clips are kept and how segments are cut, but no frame's value.
-_NOT_OF_FRAMES = {"max_problem_share", "min_seconds", "segment_frames", "segment_hop"}
+_NOT_OF_FRAMES = {
+    "max_problem_share", "min_seconds", "segment_frames", "segment_hop", "shard_hours",
+}  # fmt: skip
+ROUND_HOURS = 4.0  # of audio that workers may be ahead of the disk, 0.2 GB of frames
 
 
 class IndexedClip(Protocol):
@@ -103,6 +106,12 @@ def feature_key(config: FeatureConfig) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def expected_frames(clips: Iterable[IndexedClip], config: FeatureConfig) -> int:
+    """How many frames the clips will have, by their measured lengths."""
+    rate = config.sample_rate / config.hop_length
+    return sum(1 + int(clip.seconds * rate) for clip in clips)
+
+
 def extract(
     clips: Sequence[IndexedClip],
     data_root: Path,
@@ -153,7 +162,12 @@ def extract(
             )
 
     with closing(_results(clips, data_root, config, shelf, workers, folder)) as results:
-        write_store(folder, frames_of_kept(), (vars(problem) for problem in problems))
+        write_store(
+            folder,
+            frames_of_kept(),
+            (vars(problem) for problem in problems),
+            config.shard_frames,
+        )
     return ExtractionReport(
         clips=len(kept),
         hours=sum(clip.seconds for clip in kept) / 3600,
@@ -189,24 +203,34 @@ def _results(
     folder: Path,
 ) -> Generator[_ClipFrames | str, None, None]:
     """Yield each clip's frames, or the reason why there are none, in order, as they get ready."""
-    tasks = (
-        joblib.delayed(_clip_frames)(
-            data_root / clip.path, clip.digest, clip.seconds, config, shelf
-        )
-        for clip in clips
-    )
-    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
-        results = joblib.Parallel(n_jobs=workers, return_as="generator")(tasks)
     bar = tqdm(desc=folder.name, total=len(clips), unit="clip", disable=None)
-    try:
-        for result in results:
-            bar.update()
-            yield result
-    finally:
-        bar.close()
-        with warnings.catch_warnings():  # joblib's of unused results would hide the real error
-            warnings.simplefilter("ignore")
-            results.close()
+    with bar, joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+        for some in _rounds(clips):
+            results = joblib.Parallel(n_jobs=workers, return_as="generator")(
+                joblib.delayed(_clip_frames)(
+                    data_root / clip.path, clip.digest, clip.seconds, config, shelf
+                )
+                for clip in some
+            )
+            try:
+                for result in results:
+                    bar.update()
+                    yield result
+            finally:
+                with warnings.catch_warnings():  # joblib's of unused results hides the real error
+                    warnings.simplefilter("ignore")
+                    results.close()
+
+
+def _rounds(clips: Sequence[IndexedClip]) -> Iterator[Sequence[IndexedClip]]:
+    """Runs of clips of about `ROUND_HOURS`: joblib computes all it is given, however slow the disk."""
+    first, seconds = 0, 0.0
+    for number, clip in enumerate(clips):
+        if seconds + clip.seconds > ROUND_HOURS * 3600 and number > first:
+            yield clips[first:number]
+            first, seconds = number, 0.0
+        seconds += clip.seconds
+    yield clips[first:]
 
 
 def _clip_frames(

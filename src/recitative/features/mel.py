@@ -44,6 +44,7 @@ class FeatureConfig(Section):
     min_seconds: float = Field(1.0, ge=0)  # a shorter clip is a problem
     segment_frames: int = Field(31, ge=1)  # frames, about 1 s
     segment_hop: int = Field(15, ge=1)  # frames; int(31 / 2), so the overlap is 51.6 %
+    shard_hours: float = Field(100.0, gt=0)  # h of audio that one file of frames holds
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -68,6 +69,11 @@ class FeatureConfig(Section):
                 "frames between the segments would be skipped"
             )
         return self
+
+    @property
+    def shard_frames(self) -> int:
+        """What one file of frames holds."""
+        return int(self.shard_hours * 3600 * self.sample_rate / self.hop_length)
 
     @property
     def band_limit(self) -> float:

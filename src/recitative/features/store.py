@@ -4,11 +4,14 @@
     clips.csv   id, start, frames: where a clip begins in frames.npy, and how many frames it has
     problems.csv  id, path, reason: the clips that are not in the store
 
-Reading maps the file into memory: a batch costs the pages that it touches.
+Reading maps the file into memory: a batch costs the pages that it touches. What is more than one shard
+lies in frames-00000.npy and on (`shards.py`), and `start` counts through all of them.
 """
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +20,8 @@ import numpy.typing as npt
 
 from recitative.errors import UserError
 from recitative.features.mel import Frames
-from recitative.files import atomic_folder, read_csv, write_csv
+from recitative.features.shards import ONE, Shards, shard_name
+from recitative.files import atomic_folder, stream_csv, write_csv
 
 CLIP_COLUMNS = ("id", "start", "frames")
 PROBLEM_COLUMNS = ("id", "path", "reason")
@@ -45,12 +49,12 @@ class FeatureStore:
 
     Attributes:
         folder: where it lies.
-        frames: (T, n_mels) float32, mapped from disk, read-only.
+        shards: its frames 0 … T-1, mapped from disk, read-only.
         spans: id → (start, frames), in the order of the store.
     """
 
     folder: Path
-    frames: Frames
+    shards: Shards
     spans: Mapping[str, tuple[int, int]]
 
     @classmethod
@@ -58,24 +62,25 @@ class FeatureStore:
         """Map a store into memory.
 
         Raises:
-            UserError: there is no store, or its two files do not fit together.
+            UserError: there is no store, or its files do not fit together.
         """
         try:
-            # A plain array over the map: numpy's memmap subclass is slow to index.
-            frames = np.asarray(np.load(folder / "frames.npy", mmap_mode="r"))
-            rows = read_csv(folder / "clips.csv")
+            shards = Shards.open(folder)
+            spans = {
+                row["id"]: (int(row["start"]), int(row["frames"]))
+                for row in stream_csv(folder / "clips.csv")
+            }
         except (FileNotFoundError, ValueError, EOFError) as error:
             raise UserError(
                 f"{folder}: no feature store ({error}); run `recitative featurize`"
             ) from error
-        spans = {row["id"]: (int(row["start"]), int(row["frames"])) for row in rows}
         total = sum(frames for _, frames in spans.values())
-        if total != len(frames):
+        if total != len(shards):
             raise UserError(
-                f"{folder}: clips.csv counts {total} frames, frames.npy has {len(frames)}; "
+                f"{folder}: clips.csv counts {total} frames, the files of frames have {len(shards)}; "
                 "run `recitative featurize` again"
             )
-        return cls(folder, frames, spans)
+        return cls(folder, shards, spans)
 
     @property
     def clip_ids(self) -> tuple[str, ...]:
@@ -85,12 +90,11 @@ class FeatureStore:
     @property
     def n_mels(self) -> int:
         """The number of mel bands."""
-        return int(self.frames.shape[1])
+        return self.shards.n_mels
 
     def frames_of(self, clip_id: str) -> Frames:
         """One clip's frames (T, n_mels), a read-only view."""
-        start, frames = self._span(clip_id)
-        return self.frames[start : start + frames]
+        return self.shards.view(*self._span(clip_id))
 
     def segments(self, ids: Sequence[str], frames: int = 31, hop: int = 15) -> Segments:
         """Every segment of `frames` frames, one each `hop` frames, clip after clip."""
@@ -112,11 +116,7 @@ class FeatureStore:
 
     def gather(self, starts: npt.NDArray[np.int64], frames: int) -> npt.NDArray[np.float32]:
         """Copy the windows that begin at `starts` (B,) into one batch (B, n_mels, frames)."""
-        # A window is one run of frames · n_mels numbers on disk, so each is copied as a whole.
-        size = frames * self.n_mels
-        runs = np.lib.stride_tricks.sliding_window_view(self.frames.reshape(-1), size)
-        batch = runs[:: self.n_mels][starts]
-        return batch.reshape(-1, frames, self.n_mels).transpose(0, 2, 1)
+        return self.shards.gather(starts, frames).transpose(0, 2, 1)
 
     def _span(self, clip_id: str) -> tuple[int, int]:
         try:
@@ -132,6 +132,7 @@ def write_store(
     folder: Path,
     clips: Iterable[tuple[str, Frames]],
     problems: Iterable[Mapping[str, Any]] = (),
+    shard_frames: int = sys.maxsize,
 ) -> None:
     """Write a store whole or not at all, holding one clip at a time.
 
@@ -139,25 +140,36 @@ def write_store(
         folder: of the store; what was there is replaced.
         clips: (id, frames (T, n_mels)); ids are unique.
         problems: rows for problems.csv, read after the last clip, so it may grow meanwhile.
+        shard_frames: that a file may have; a clip that is longer has a file of its own.
 
     Raises:
         UserError: there is no clip, or the disk is full.
     """
     with atomic_folder(folder) as temporary:
-        rows: dict[str, dict[str, Any]] = {}
+        spans: dict[str, tuple[int, int]] = {}
+        start = number = held = 0
 
-        def blocks() -> Iterable[Frames]:
-            start = 0
-            for clip_id, frames in clips:
-                if clip_id in rows:
-                    raise UserError(f"{folder}: clip {clip_id!r} comes twice; ids must be unique")
-                rows[clip_id] = {"id": clip_id, "start": start, "frames": len(frames)}
-                start += len(frames)
-                yield frames
+        def placed(clip: tuple[str, Frames]) -> int:
+            """Note where the clip lies; the number of its shard."""
+            nonlocal start, number, held
+            clip_id, frames = clip[0], len(clip[1])
+            if clip_id in spans:
+                raise UserError(f"{folder}: clip {clip_id!r} comes twice; ids must be unique")
+            spans[clip_id] = start, frames
+            start += frames
+            if held and held + frames > shard_frames:
+                number, held = number + 1, 0
+            held += frames
+            return number
 
-        if not write_frames(temporary / "frames.npy", blocks()):
+        for shard, its_clips in groupby(clips, placed):
+            write_frames(temporary / shard_name(shard), (frames for _, frames in its_clips))
+        if not start:
             raise UserError(f"{folder}: no clip is left to write; see that the role has clips")
-        write_csv(temporary / "clips.csv", CLIP_COLUMNS, rows.values())
+        if not number:
+            (temporary / shard_name(0)).rename(temporary / ONE)
+        rows = ({"id": i, "start": first, "frames": n} for i, (first, n) in spans.items())
+        write_csv(temporary / "clips.csv", CLIP_COLUMNS, rows)
         write_csv(temporary / "problems.csv", PROBLEM_COLUMNS, problems)
 
 

@@ -76,7 +76,7 @@ def prepare(
     """Draw a model from the stream of `seed`, standardised by the training part, and its batches."""
     seed_everything(seed)
     store, frames, hop = speech.store, speech.frames, speech.hop
-    model = build_model(pretrain.arch, encoder, arch, store.frames.shape[1], frames)
+    model = build_model(pretrain.arch, encoder, arch, store.n_mels, frames)
     if encoder.standardize == "band":
         statistics = band_statistics(store, speech.parts["train"])
         encoder_of(model).standardize.set(*(torch.from_numpy(s) for s in statistics))
