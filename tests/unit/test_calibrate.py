@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import tiny
-from recitative.features.shards import Shards
+from recitative.features.shards import MappedFrames
 from recitative.learning.transfer import calibrate
 from recitative.models import encoder_of
 
@@ -35,9 +35,9 @@ def test_the_test_part_is_not_looked_at(segments):
     for poisoned in (False, True):
         encoder = encoder_of(tiny.pretraining_model("scae"))
         if poisoned:
-            frames = np.array(segments.store.shards.arrays[0])
+            frames = np.array(segments.store.frames.array)
             frames[segments.start[test[0]] :] = np.nan
-            object.__setattr__(segments.store, "shards", Shards([frames]))
+            object.__setattr__(segments.store, "frames", MappedFrames(frames))
         calibrate(encoder, segments, train, tiny.CPU)
         encoders.append(tiny.state(encoder))
     assert not tiny.differing(*encoders)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import tiny
 from recitative.corpora.base import QUADRANTS
-from recitative.features.shards import Shards
+from recitative.features.shards import MappedFrames
 from recitative.features.store import FeatureStore
 from recitative.learning.config import TRANSFER_MODES, ControlsConfig, TransferConfig
 from recitative.learning.music import LabelledSegments, task_targets
@@ -299,13 +299,13 @@ def test_a_poisoned_test_part_changes_nothing(
     name: str, segments: LabelledSegments, parts: Parts, tmp_path: Path
 ) -> None:
     test_clips = np.unique(segments.clip[parts.test])
-    frames = np.array(segments.store.shards.arrays[0])
+    frames = np.array(segments.store.frames.array)
     for clip in test_clips:
         first, count = segments.store.spans[segments.clips[clip]]
         frames[first : first + count] = math.nan
     labels = segments.clip_quadrant.copy()
     labels[test_clips] = -99
-    store = FeatureStore(segments.store.folder, Shards([frames]), segments.store.spans)
+    store = FeatureStore(segments.store.folder, MappedFrames(frames), segments.store.spans)
     poisoned = replace(segments, store=store, clip_quadrant=labels)
     states = []
     for music in (segments, poisoned):

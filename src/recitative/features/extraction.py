@@ -106,10 +106,10 @@ def feature_key(config: FeatureConfig) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def expected_frames(clips: Iterable[IndexedClip], config: FeatureConfig) -> int:
-    """How many frames the clips will have, by their measured lengths."""
+def expected_bytes(clips: Iterable[IndexedClip], config: FeatureConfig) -> int:
+    """What the clips' frames will take, by their measured lengths."""
     rate = config.sample_rate / config.hop_length
-    return sum(1 + int(clip.seconds * rate) for clip in clips)
+    return sum(1 + int(clip.seconds * rate) for clip in clips) * config.n_mels * 4
 
 
 def extract(

@@ -1,25 +1,28 @@
-"""A role's frames on disk, in one file or in many, as one run of frames mapped into memory.
+"""A role's frames on disk as one run of frames 0 … T-1, whether they lie in one file or in many.
 
     frames.npy                        (T, n_mels) float32, where all fit into one shard
     frames-00000.npy, -00001.npy, …   else; no clip lies in two of them
 
-What is in many files is larger than memory, and is read that way: the pages of a batch are asked for
-together, nothing around them, and given back before they fill the memory.
+One file is mapped into memory: a batch costs the pages that it touches. Many are larger than memory,
+where a map is no good: each window of 16 KB would have the disk read 128 KB, one window after another,
+and on a kernel with large folios count 2 MB as the process's (docs/scale.md has both measured). So
+a batch's windows are asked for together, and copied.
 """
 
-import mmap
+import os
+import weakref
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from recitative.errors import UserError
 from recitative.features.mel import Frames
 
 ONE = "frames.npy"
-KEPT = 2**28  # bytes read before their pages are given back; the system's cache keeps them
+ADVISES = hasattr(os, "posix_fadvise")  # macOS has none
 
 
 def shard_name(number: int) -> str:
@@ -27,90 +30,111 @@ def shard_name(number: int) -> str:
     return f"frames-{number:05}.npy"
 
 
-class Shards:
-    """Frames 0 … T-1 of a role.
+class StoredFrames(Protocol):
+    """T frames of n_mels bands, float32, read-only."""
 
-    Attributes:
-        arrays: of each shard, (T_i, n_mels) float32, read-only where they are mapped.
-        first: (shards + 1,) int64: the number of each shard's first frame, and T.
-    """
-
-    def __init__(self, arrays: Sequence[Frames], maps: Sequence[mmap.mmap] = ()) -> None:
-        self.arrays = tuple(arrays)
-        self.first = np.cumsum([0, *map(len, self.arrays)], dtype=np.int64)
-        self._maps = tuple(maps)  # of arrays that are larger than memory
-        self._read = 0  # bytes since pages were given back
-
-    @classmethod
-    def open(cls, folder: Path) -> Self:
-        """Map a role's files.
-
-        Raises:
-            FileNotFoundError: there are none.
-            ValueError: one is not whole.
-        """
-        if (folder / ONE).exists():
-            return cls([np.asarray(np.load(folder / ONE, mmap_mode="r"))])
-        mapped = [np.load(path, mmap_mode="r") for path in sorted(folder.glob("frames-*.npy"))]
-        if not mapped:
-            raise FileNotFoundError(f"neither {ONE} nor {shard_name(0)}")
-        maps = [array._mmap for array in mapped]
-        for pages in maps:
-            pages.madvise(mmap.MADV_RANDOM)  # else 128 KB are read for each 16 KB
-        # Plain arrays over the maps: numpy's memmap subclass is slow to index.
-        return cls([np.asarray(array) for array in mapped], maps)
-
-    def __len__(self) -> int:
-        """T, the number of frames."""
-        return int(self.first[-1])
-
-    @cached_property
+    @property
     def n_mels(self) -> int:
         """The number of mel bands."""
-        return int(self.arrays[0].shape[1])
 
-    def shard_of(self, frames: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Which shard each of some frames (N,) lies in, (N,)."""
-        return np.searchsorted(self.first, frames, side="right") - 1
+    def __len__(self) -> int:
+        """T."""
 
-    def view(self, start: int, frames: int) -> Frames:
+    def run(self, start: int, frames: int) -> Frames:
         """Frames `start` and on, (frames, n_mels), of one shard."""
-        shard = int(self.shard_of(np.array(start)))
-        within = start - int(self.first[shard])
-        self._ask(shard, np.array([within]), frames)
-        return self.arrays[shard][within : within + frames]
 
     def gather(self, starts: npt.NDArray[np.int64], frames: int) -> Frames:
         """Copy the windows that begin at `starts` (B,), none in two shards: (B, frames, n_mels)."""
-        if len(self.arrays) == 1:
-            return self._windows(0, starts, frames)
-        batch = np.empty((len(starts), frames, self.n_mels), np.float32)
-        shards = self.shard_of(starts)
-        parts = [(shard, np.flatnonzero(shards == shard)) for shard in np.unique(shards).tolist()]
-        for shard, rows in parts:
-            self._ask(shard, starts[rows] - self.first[shard], frames)
-        for shard, rows in parts:
-            batch[rows] = self._windows(shard, starts[rows] - self.first[shard], frames)
-        return batch
 
-    def _windows(self, shard: int, starts: npt.NDArray[np.int64], frames: int) -> Frames:
+
+def open_frames(folder: Path) -> StoredFrames:
+    """A role's frames.
+
+    Raises:
+        FileNotFoundError: there are none.
+        ValueError: a file is not whole.
+    """
+    if (folder / ONE).exists():
+        # A plain array over the map: numpy's memmap subclass is slow to index.
+        return MappedFrames(np.asarray(np.load(folder / ONE, mmap_mode="r")))
+    paths = sorted(folder.glob("frames-*.npy"))
+    if not paths:
+        raise FileNotFoundError(f"neither {ONE} nor {shard_name(0)}")
+    return ShardedFrames(paths)
+
+
+class MappedFrames:
+    """The frames of one array (T, n_mels), mapped from its file."""
+
+    def __init__(self, array: Frames) -> None:
+        self.array = array
+
+    def __len__(self) -> int:
+        """T."""
+        return len(self.array)
+
+    @property
+    def n_mels(self) -> int:
+        """The number of mel bands."""
+        return int(self.array.shape[1])
+
+    def run(self, start: int, frames: int) -> Frames:
+        """A view."""
+        return self.array[start : start + frames]
+
+    def gather(self, starts: npt.NDArray[np.int64], frames: int) -> Frames:
+        """The windows that begin at `starts` (B,), (B, frames, n_mels)."""
         # A window is one run of frames · n_mels numbers on disk, so each is copied as a whole.
         size = frames * self.n_mels
-        runs = np.lib.stride_tricks.sliding_window_view(self.arrays[shard].reshape(-1), size)
+        runs = np.lib.stride_tricks.sliding_window_view(self.array.reshape(-1), size)
         return runs[:: self.n_mels][starts].reshape(-1, frames, self.n_mels)
 
-    def _ask(self, shard: int, starts: npt.NDArray[np.int64], frames: int) -> None:
-        """Have the disk fetch some windows of a mapped shard side by side."""
-        if not self._maps:
-            return
-        pages, row = self._maps[shard], self.n_mels * 4
-        header = len(pages) - len(self.arrays[shard]) * row  # bytes before frame 0
-        for start in starts.tolist():
-            begin = header + start * row
-            page = begin - begin % mmap.PAGESIZE
-            pages.madvise(mmap.MADV_WILLNEED, page, begin - page + frames * row)
-        self._read += len(starts) * frames * row
-        if self._read > KEPT:
-            self._read = 0
-            for pages in self._maps:
-                pages.madvise(mmap.MADV_DONTNEED)
+
+class ShardedFrames:
+    """The frames of many files, which stay open.
+
+    Attributes:
+        first: (shards + 1,) int64: the number of each shard's first frame, and T.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        arrays = [np.load(path, mmap_mode="r") for path in paths]  # of their headers, no more
+        self.first = np.cumsum([0, *map(len, arrays)], dtype=np.int64)
+        self._offset = np.array([array.offset for array in arrays])  # bytes before frame 0
+        self._bands = int(arrays[0].shape[1])
+        self._paths = tuple(paths)
+        self._files = tuple(os.open(path, os.O_RDONLY) for path in paths)
+        for file in self._files:
+            weakref.finalize(self, os.close, file)
+            if ADVISES:
+                os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)
+
+    def __len__(self) -> int:
+        """T."""
+        return int(self.first[-1])
+
+    @property
+    def n_mels(self) -> int:
+        """The number of mel bands."""
+        return self._bands
+
+    def run(self, start: int, frames: int) -> Frames:
+        """A copy."""
+        copied: Frames = self.gather(np.array([start]), frames)[0]
+        return copied
+
+    def gather(self, starts: npt.NDArray[np.int64], frames: int) -> Frames:
+        """The windows that begin at `starts` (B,), (B, frames, n_mels)."""
+        row = self._bands * 4
+        batch = np.empty((len(starts), frames, self._bands), np.float32)
+        shards = np.searchsorted(self.first, starts, side="right") - 1
+        begins = (starts - self.first[shards]) * row + self._offset[shards]
+        places = list(zip(shards.tolist(), begins.tolist(), strict=True))
+        for shard, begin in places if ADVISES else ():  # the disk fetches them side by side
+            os.posix_fadvise(self._files[shard], begin, frames * row, os.POSIX_FADV_WILLNEED)
+        for (shard, begin), window in zip(places, batch, strict=True):
+            if os.preadv(self._files[shard], [window.data], begin) < frames * row:
+                raise UserError(
+                    f"{self._paths[shard]}: ends before a clip does; run `recitative featurize` again"
+                )
+        return batch

@@ -4,8 +4,8 @@
     clips.csv   id, start, frames: where a clip begins in frames.npy, and how many frames it has
     problems.csv  id, path, reason: the clips that are not in the store
 
-Reading maps the file into memory: a batch costs the pages that it touches. What is more than one shard
-lies in frames-00000.npy and on (`shards.py`), and `start` counts through all of them.
+What is more than one shard lies in frames-00000.npy and on, and `start` counts through all of them;
+`shards.py` reads either.
 """
 
 import sys
@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from recitative.errors import UserError
 from recitative.features.mel import Frames
-from recitative.features.shards import ONE, Shards, shard_name
+from recitative.features.shards import ONE, StoredFrames, open_frames, shard_name
 from recitative.files import atomic_folder, stream_csv, write_csv
 
 CLIP_COLUMNS = ("id", "start", "frames")
@@ -49,12 +49,12 @@ class FeatureStore:
 
     Attributes:
         folder: where it lies.
-        shards: its frames 0 … T-1, mapped from disk, read-only.
+        frames: all of them, on disk, read-only.
         spans: id → (start, frames), in the order of the store.
     """
 
     folder: Path
-    shards: Shards
+    frames: StoredFrames
     spans: Mapping[str, tuple[int, int]]
 
     @classmethod
@@ -65,7 +65,7 @@ class FeatureStore:
             UserError: there is no store, or its files do not fit together.
         """
         try:
-            shards = Shards.open(folder)
+            stored = open_frames(folder)
             spans = {
                 row["id"]: (int(row["start"]), int(row["frames"]))
                 for row in stream_csv(folder / "clips.csv")
@@ -75,12 +75,12 @@ class FeatureStore:
                 f"{folder}: no feature store ({error}); run `recitative featurize`"
             ) from error
         total = sum(frames for _, frames in spans.values())
-        if total != len(shards):
+        if total != len(stored):
             raise UserError(
-                f"{folder}: clips.csv counts {total} frames, the files of frames have {len(shards)}; "
+                f"{folder}: clips.csv counts {total} frames, the files of frames have {len(stored)}; "
                 "run `recitative featurize` again"
             )
-        return cls(folder, shards, spans)
+        return cls(folder, stored, spans)
 
     @property
     def clip_ids(self) -> tuple[str, ...]:
@@ -90,11 +90,11 @@ class FeatureStore:
     @property
     def n_mels(self) -> int:
         """The number of mel bands."""
-        return self.shards.n_mels
+        return self.frames.n_mels
 
     def frames_of(self, clip_id: str) -> Frames:
         """One clip's frames (T, n_mels), a read-only view."""
-        return self.shards.view(*self._span(clip_id))
+        return self.frames.run(*self._span(clip_id))
 
     def segments(self, ids: Sequence[str], frames: int = 31, hop: int = 15) -> Segments:
         """Every segment of `frames` frames, one each `hop` frames, clip after clip."""
@@ -116,7 +116,7 @@ class FeatureStore:
 
     def gather(self, starts: npt.NDArray[np.int64], frames: int) -> npt.NDArray[np.float32]:
         """Copy the windows that begin at `starts` (B,) into one batch (B, n_mels, frames)."""
-        return self.shards.gather(starts, frames).transpose(0, 2, 1)
+        return self.frames.gather(starts, frames).transpose(0, 2, 1)
 
     def _span(self, clip_id: str) -> tuple[int, int]:
         try:

@@ -1,7 +1,8 @@
 """`recitative featurize`: the split's clips -> build/features/<role>/ (frames.npy, clips.csv)."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 
 import click
 
@@ -9,7 +10,7 @@ from recitative.corpora.base import ROLES
 from recitative.corpora.indexing import IndexedClip
 from recitative.corpora.splits import read_splits
 from recitative.errors import UserError
-from recitative.features.extraction import cache_frames, expected_frames, extract
+from recitative.features.extraction import cache_frames, expected_bytes, extract
 from recitative.features.mel import FeatureConfig
 from recitative.files import write_json
 from recitative.params import Params
@@ -21,7 +22,9 @@ CLIPS = 64  # of a task
 
 def run(params: Params) -> None:
     """Compute, or take from the cache, the log-mel frames of every clip that the split uses."""
-    for role, clips in plan(params.features).items():
+    planned = plan()
+    require_space(chain.from_iterable(planned.values()), params.features)
+    for role, clips in planned.items():
         folder = FEATURES / role
         if params.compute.backend != "loky":
             _on_the_cluster(clips, params)
@@ -35,27 +38,26 @@ def run(params: Params) -> None:
             click.echo(f"  {problem.path}: {problem.reason}")
 
 
-def plan(config: FeatureConfig) -> dict[str, list[IndexedClip]]:
-    """The clips that the split uses, role by role.
-
-    Raises:
-        UserError: their frames will not fit on the disk.
-    """
+def plan() -> dict[str, list[IndexedClip]]:
+    """The clips that the split uses, role by role."""
     clips = {}
     for role in ROLES:
         wanted = {row.id for row in read_splits(SPLITS, role)}
         clips[role] = [clip for clip in role_clips(role) if clip.id in wanted]
-    frames = sum(expected_frames(some, config) for some in clips.values())
-    needed = frames * config.n_mels * 4  # bytes
-    there = sum(path.stat().st_size for path in FEATURES.glob("*/frames*.npy"))  # is replaced
+    return clips
+
+
+def require_space(clips: Iterable[IndexedClip], config: FeatureConfig) -> None:
+    """Raise UserError where the clips' frames will not fit on the disk."""
     FEATURES.mkdir(parents=True, exist_ok=True)
+    needed = expected_bytes(clips, config)
+    there = sum(path.stat().st_size for path in FEATURES.glob("*/frames*.npy"))  # is replaced
     free = shutil.disk_usage(FEATURES).free
     if needed - there > free:
         raise UserError(
             f"{FEATURES}: the frames take {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; "
             "free some space, or lower balance.speech_hours"
         )
-    return clips
 
 
 def _on_the_cluster(clips: Sequence[IndexedClip], params: Params) -> None:
