@@ -24,7 +24,12 @@ SPEAKER_SECONDS = 24 * 60  # what LibriSpeech's 2,484 speakers have on average
 SONGS, SONG_SECONDS = 40, 30.0  # a music set: it is not what is large here
 
 
-def make(folder: Path, hours: float, seconds_a_clip: tuple[float, float] = UTTERANCES) -> int:
+def make(
+    folder: Path,
+    hours: float,
+    seconds_a_clip: tuple[float, float] = UTTERANCES,
+    shard_hours: float = 100,
+) -> int:
     """A project in `folder`, half its hours English speech and half Mandarin; the number of clips."""
     rng = np.random.default_rng(0)
     number = 0
@@ -47,7 +52,7 @@ def make(folder: Path, hours: float, seconds_a_clip: tuple[float, float] = UTTER
                 | {"quadrant": quadrant}
             )
         write_csv(music / "clips.csv", list(rows[0]), rows)
-    _write_params(folder)
+    _write_params(folder, shard_hours)
     return number
 
 
@@ -75,13 +80,14 @@ def _write_header(path: Path, seconds: float, number: int) -> None:
     os.close(out)
 
 
-def _write_params(folder: Path) -> None:
+def _write_params(folder: Path, shard_hours: float) -> None:
     values: dict[str, Any] = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
     values["size"] = "paper"
     for language in ("eng", "man"):
         values["datasets"][f"music-{language}"] = {
             "adapter": "table", "folder": f"music-{language}", "language": language,
         }  # fmt: skip
+    values["features"]["shard_hours"] = shard_hours
     values["balance"] = {"speech_hours": None, "music_hours": None}
     (folder / "params.yaml").write_text(yaml.safe_dump(values, allow_unicode=True), "utf-8")
 

@@ -18,12 +18,16 @@ def measure(
     folder: Path,
     hours: float,
     seconds_a_clip: tuple[float, float] = UTTERANCES,
+    shard_hours: float = 100,
     *,
     one_file: bool = False,
 ) -> Costs:
-    """What each step costs, by name; `make` says how many clips there are."""
+    """What each step costs, by name; `make` says how many clips there are.
+
+    `one_file`: see `make_frames`.
+    """
     began = time.perf_counter()
-    clips = make(folder, hours, seconds_a_clip)
+    clips = make(folder, hours, seconds_a_clip, shard_hours)
     costs: Costs = {"make": {"clips": clips, "seconds": time.perf_counter() - began}}
     for name in STEPS:
         if name == "sampling":

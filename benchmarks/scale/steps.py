@@ -81,8 +81,8 @@ STEPS: dict[str, Callable[[Params], dict[str, float]]] = {
 }  # fmt: skip
 
 
-def _status(name: str) -> float:
-    """A line of /proc/self/status, MB."""
+def status(name: str) -> float:
+    """A line of /proc/self/status of this process, MB."""
     text = Path("/proc/self/status").read_text(encoding="ascii")
     return int(text.split(f"{name}:")[1].split()[0]) * 1024 / 1e6
 
@@ -94,7 +94,7 @@ def main(name: str) -> None:
 
     def look() -> None:
         while not done.wait(0.02):
-            own[0] = max(own[0], _status("RssAnon"))
+            own[0] = max(own[0], status("RssAnon"))
 
     watcher = threading.Thread(target=look)
     watcher.start()
@@ -109,7 +109,7 @@ def main(name: str) -> None:
         "seconds": time.perf_counter() - began,
         "cpu_seconds": time.process_time() - cpu,
         # Not ru_maxrss: that begins with the memory of the process which started this one.
-        "peak_mb": _status("VmHWM"),
+        "peak_mb": status("VmHWM"),
         "own_mb": own[0],
     }
     print(json.dumps(cost | told))

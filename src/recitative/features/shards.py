@@ -4,9 +4,9 @@
     frames-00000.npy, -00001.npy, …   else; no clip lies in two of them
 
 One file is mapped into memory: a batch costs the pages that it touches. Many are larger than memory,
-where a map is no good: each window of 16 KB would have the disk read 128 KB, one window after another,
-and on a kernel with large folios count 2 MB as the process's (docs/scale.md has both measured). So
-a batch's windows are asked for together, and copied.
+where a map is no good: the disk would be asked for one window after another, with what lies around each,
+and the process be charged with all of it (docs/scale.md has it measured). So a batch's windows are
+asked for together, and copied.
 """
 
 import os
