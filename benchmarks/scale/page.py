@@ -30,8 +30,8 @@ def render(results: dict[str, Any]) -> str:
 def _sizes(results: dict[str, Any]) -> str:
     machine = results["machine"]
     lines = [
-        f"{machine['processor']}, 24 GB, no GPU, Python {machine['python']}, {machine['date']}; one process "
-        "a step, on one thread but for the index's reading:",
+        f"{machine['processor']}, 24 GB, no GPU, Python {machine['python']}, {machine['date']}; one "
+        "process a step, on one thread but for the index's reading:",
         "",
         "| step | hours | clips | CPU s | peak MB | of it the process's own |",
         "|---|---|---|---|---|---|",
