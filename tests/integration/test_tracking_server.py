@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from group import ADMIN, MEMBER, Group
 from projects import Project, grow, make_project
 from safetensors.torch import save_file
-from services import environment, until
+from services import environment, process, until
 
 from conftest import Server
 from recitative.cli import cli
@@ -101,12 +101,12 @@ def write(uri: str, root: Path, number: int) -> None:
 
 
 def side_by_side(work: Any, arguments: list[tuple[Any, ...]]) -> None:
-    processes = [SPAWN.Process(target=work, args=each) for each in arguments]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0] * len(processes)
+    workers = [SPAWN.Process(target=work, args=each) for each in arguments]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0] * len(workers)
 
 
 def test_eight_writers_at_once_lose_nothing(
@@ -209,10 +209,8 @@ def test_a_server_that_dies_costs_a_training_nothing(
     log = tmp_path / "log"
     unsent = project.root / ".recitative" / "unsent"
     become(group.uri, project.root)
-    with log.open("wb") as out, subprocess.Popen(
-        ["recitative", "pretrain", "eng"], cwd=project.root, env=environment(**more), stdout=out,
-        stderr=subprocess.STDOUT,
-    ) as training:  # fmt: skip
+    command = ["recitative", "pretrain", "eng"]
+    with process(command, log, environment(**more), project.root) as training:
 
         def sent() -> list[Any]:
             assert training.poll() is None, log.read_text()
@@ -249,7 +247,9 @@ def test_the_whole_loop_through_the_server(
     group: Group, featurized: Project, tmp_path: Path
 ) -> None:
     """Every stage to the report and a registered model; nothing is tracked on the member's disk."""
-    root = featurized.copy(tmp_path / "project").root
+    controls = ["majority", "random_encoder", "scratch"]
+    few = {"transfer.repeats": 1, "controls.names": controls}
+    root = featurized.copy(tmp_path / "project").set(**few).root
     project = Member(root, group.uri)
     with project.here():
         before = {run.info.run_id for run in client().search_runs([experiment_id()])}

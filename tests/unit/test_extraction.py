@@ -5,6 +5,7 @@ import errno
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from recitative.features import extraction
 from recitative.features.extraction import extract
 from recitative.features.mel import FeatureConfig, log_mel
 from recitative.features.store import FeatureStore
+from recitative.stages import featurize
 
 CONFIG = FeatureConfig(n_mels=16, n_fft=1024)
 
@@ -303,3 +305,18 @@ def test_a_full_disk_leaves_nothing_half_written(
     assert not (tmp_path / "out").exists()
     assert not list(tmp_path.rglob("*.partial*"))
     assert not list(tmp_path.rglob("*.npy"))
+
+
+def test_frames_that_will_not_fit_are_refused_before_the_first_is_made(
+    tmp_path: Path, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = extraction.expected_bytes(rows, CONFIG)
+    free = SimpleNamespace(free=needed - 1)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(featurize.shutil, "disk_usage", lambda _: free)
+    with pytest.raises(UserError, match="the frames take .* are free; free some space"):
+        featurize.require_space(rows, CONFIG)
+    kept = tmp_path / "build/features/speech-eng/frames.npy"  # will be replaced
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"1")
+    featurize.require_space(rows, CONFIG)

@@ -24,6 +24,8 @@ class Client:
         if self.error:
             raise self.error
         assert len(metrics) <= 1000
+        # MLflow's own tries would hold up a training for minutes.
+        assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"
         self.arrived += [(m.key, m.value, m.step) for m in metrics]
 
 
@@ -52,6 +54,15 @@ def test_what_arrived_is_no_longer_on_disk(server: Client) -> None:
     assert not box.path.exists()
     box.send()
     assert len(server.arrived) == 2
+    assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ, "other requests do try again"
+
+
+def test_a_run_that_ended_leaves_nothing_on_disk(server: Client) -> None:
+    box = Outbox("run")
+    box.add(metrics(0, 1))
+    box.close()
+    assert len(server.arrived) == 2
+    assert list(box.path.parent.iterdir()) == []
 
 
 def test_while_the_server_is_away_everything_waits(

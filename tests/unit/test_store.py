@@ -1,11 +1,13 @@
 """The feature store: what is written is read, and windows are cut where naive slicing cuts them."""
 
 import errno
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -213,3 +215,16 @@ def test_a_full_disk_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(UserError, match="role: the disk is full; free some space"):
         write_store(tmp_path / "role", clips(100, 100))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_there_may_be_more_shards_than_a_process_may_have_files(tmp_path: Path) -> None:
+    write_store(tmp_path / "many", clips(*[40] * 120), shard_frames=40)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = psutil.Process().num_fds() + 50
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, most[1]))
+    try:
+        store = FeatureStore.open(tmp_path / "many")
+        batches = [store.gather(np.array([first, first + 40]), 31) for first in range(0, 4760, 40)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, most)
+    assert len(batches) == 119

@@ -10,8 +10,9 @@ asked for together, and copied.
 """
 
 import os
-import weakref
 from collections.abc import Sequence
+from contextlib import ExitStack
+from io import FileIO
 from pathlib import Path
 from typing import Protocol
 
@@ -91,23 +92,17 @@ class MappedFrames:
 
 
 class ShardedFrames:
-    """The frames of many files, which stay open.
+    """The frames of many files, opened for a batch: thousands at once are more than a process may have.
 
     Attributes:
         first: (shards + 1,) int64: the number of each shard's first frame, and T.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        arrays = [np.load(path, mmap_mode="r") for path in paths]  # of their headers, no more
-        self.first = np.cumsum([0, *map(len, arrays)], dtype=np.int64)
-        self._offset = np.array([array.offset for array in arrays])  # bytes before frame 0
-        self._bands = int(arrays[0].shape[1])
+        lengths, self._offset, bands = np.array([_header(path) for path in paths]).T
+        self.first = np.cumsum([0, *lengths], dtype=np.int64)
+        self._bands = int(bands[0])
         self._paths = tuple(paths)
-        self._files = tuple(os.open(path, os.O_RDONLY) for path in paths)
-        for file in self._files:
-            weakref.finalize(self, os.close, file)
-            if ADVISES:
-                os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)
 
     def __len__(self) -> int:
         """T."""
@@ -129,12 +124,33 @@ class ShardedFrames:
         batch = np.empty((len(starts), frames, self._bands), np.float32)
         shards = np.searchsorted(self.first, starts, side="right") - 1
         begins = (starts - self.first[shards]) * row + self._offset[shards]
-        places = list(zip(shards.tolist(), begins.tolist(), strict=True))
-        for shard, begin in places if ADVISES else ():  # the disk fetches them side by side
-            os.posix_fadvise(self._files[shard], begin, frames * row, os.POSIX_FADV_WILLNEED)
-        for (shard, begin), window in zip(places, batch, strict=True):
-            if os.preadv(self._files[shard], [window.data], begin) < frames * row:
-                raise UserError(
-                    f"{self._paths[shard]}: ends before a clip does; run `recitative featurize` again"
-                )
+        with ExitStack() as stack:
+            files = {
+                shard: stack.enter_context(_opened(self._paths[shard]))
+                for shard in {*shards.tolist()}
+            }
+            places = [
+                (files[shard], begin)
+                for shard, begin in zip(shards.tolist(), begins.tolist(), strict=True)
+            ]
+            for file, begin in places if ADVISES else ():  # the disk fetches them side by side
+                os.posix_fadvise(file.fileno(), begin, frames * row, os.POSIX_FADV_WILLNEED)
+            for (file, begin), window in zip(places, batch, strict=True):
+                if os.preadv(file.fileno(), [window.data], begin) < frames * row:
+                    raise UserError(
+                        f"{file.name}: ends before a clip does; run `recitative featurize` again"
+                    )
         return batch
+
+
+def _header(path: Path) -> tuple[int, int, int]:
+    """Frames, bytes before frame 0, and mel bands of a file."""
+    array = np.load(path, mmap_mode="r")
+    return len(array), array.offset, array.shape[1]
+
+
+def _opened(path: Path) -> FileIO:
+    file = FileIO(path)
+    if ADVISES:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+    return file

@@ -6,7 +6,9 @@ server has it, and a process that was killed in between loses nothing.
 """
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +20,7 @@ from recitative.tracking.store import answers, client, is_server, project_root
 if TYPE_CHECKING:
     from mlflow.entities import Metric
 
+_TRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 _BATCH = 1000  # metrics that the server takes at once
 
 
@@ -58,8 +61,9 @@ class Outbox:
             rows = [json.loads(line) for line in kept.splitlines()]
             metrics = [Metric(*row) for row in rows]
             try:
-                for first in range(0, len(metrics), _BATCH):
-                    client().log_batch(self.run_id, metrics=metrics[first : first + _BATCH])
+                with _once():
+                    for first in range(0, len(metrics), _BATCH):
+                        client().log_batch(self.run_id, metrics=metrics[first : first + _BATCH])
             except MlflowException as error:
                 if error.get_http_status_code() >= 500:
                     return  # it went away in the middle, or what stands before it answers alone
@@ -79,6 +83,20 @@ class Outbox:
     def _lock(self) -> FileLock:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         return FileLock(self._lock_file)
+
+
+@contextmanager
+def _once() -> Iterator[None]:
+    """Without MLflow's own tries, minutes of them: what does not arrive is kept, and training goes on."""
+    before = os.environ.get(_TRIES)
+    os.environ[_TRIES] = "0"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_TRIES]
+        else:
+            os.environ[_TRIES] = before
 
 
 def send_left_over() -> None:
