@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from recitative.errors import UserError
@@ -66,5 +67,7 @@ def refuses(ranks: Ranks, folder: Path) -> None:
 
 def always_dies(ranks: Ranks, folder: Path) -> None:
     (folder / f"{ranks.rank}.{os.getpid()}").touch()
+    dist.barrier()  # all are connected: it is the training that one of them leaves
     if ranks.rank:
         os._exit(9)
+    dist.barrier()

@@ -110,7 +110,10 @@ def _rank(work: Callable[..., None], arguments: tuple[Any, ...]) -> str | None:
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if cuda else "gloo")
+    rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    dist.init_process_group(
+        "nccl" if cuda else "gloo", store=_meeting_place(), rank=rank, world_size=count
+    )
     try:
         work(Ranks(dist.get_rank(), dist.get_world_size()), *arguments)
     except UserError as error:
@@ -118,3 +121,15 @@ def _rank(work: Callable[..., None], arguments: tuple[Any, ...]) -> str | None:
     finally:
         dist.destroy_process_group()
     return None
+
+
+def _meeting_place() -> Any:
+    """Where the processes of this start find each other.
+
+    All starts share the launcher's store: without a prefix the second one would find the addresses of
+    the first one's processes, which are dead, and try to connect to them.
+    """
+    port = int(os.environ["MASTER_PORT"])
+    store = dist.TCPStore(os.environ["MASTER_ADDR"], port, is_master=False)  # type: ignore[attr-defined]
+    attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
+    return dist.PrefixStore(f"start {attempt}", store)  # type: ignore[attr-defined]
