@@ -15,7 +15,7 @@ from conftest import Server
 
 pytestmark = pytest.mark.integration
 BUCKET = "shared"
-BEFORE_THE_KILL = 20  # objects
+BEFORE_THE_KILL = 5  # objects, of about 150
 
 
 @pytest.fixture
