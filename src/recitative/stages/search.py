@@ -266,7 +266,7 @@ def _objective(work: _Work, speech: Speech, trial: search.Trial) -> float:
     if trial.retry_of is not None:
         tags["search_retry_of"] = trial.retry_of
     pruned: search.Pruned | None = None
-    value = float("nan")
+    value = lowest = float("inf")
     with open_run(
         f"trial {trial.number} {work.plan.name}",
         identity.run_params(
@@ -296,6 +296,7 @@ def _objective(work: _Work, speech: Speech, trial: search.Trial) -> float:
                 means = {k: sum(e.metrics()[k] for e in epochs) / len(epochs) for k in names}
                 tracked.log_metrics(means | {"objective": value}, step=epochs[0].index)
                 trial.report(epochs[0].index + 1, value)
+                lowest = min(lowest, value)
             tracked.set_tags({"search_state": "complete"})
         except search.Pruned as error:
             pruned = error
@@ -305,7 +306,8 @@ def _objective(work: _Work, speech: Speech, trial: search.Trial) -> float:
             raise
     if pruned:
         raise pruned
-    return value
+    # A training that keeps the best epoch's weights is worth what that epoch was worth.
+    return lowest if made.config.keep == "best" else value
 
 
 def _write(params: Params, plan: search.Plan, study: Any) -> None:
