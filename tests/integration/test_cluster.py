@@ -13,7 +13,7 @@ from typing import Any
 import marked
 import psutil
 import pytest
-from projects import Project, grow, make_project
+from projects import Project, grown_project
 from services import DEADLINE, answers, environment, free_port, process, until
 
 from recitative.errors import UserError
@@ -94,14 +94,8 @@ def cluster(request: pytest.FixtureRequest) -> Cluster:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A tiny project up to its splits."""
-    folder = tmp_path_factory.mktemp("fanned")
-    made = make_project(folder / "project")
-    grow(folder / "data")
-    (made.root / "data").symlink_to(folder / "data")
-    made.set(**{"compute.ahead": False, "controls.names": ["majority", "random_encoder"]})
-    made.run("index")
-    made.run("split")
-    return made
+    made = grown_project(tmp_path_factory.mktemp("fanned"), "index", "split")
+    return made.set(**{"compute.ahead": False, "controls.names": ["majority", "random_encoder"]})
 
 
 def bytes_of(project: Project) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import ranked
-from projects import Project, grow, make_project
+from projects import Project, grown_project
 
 from recitative.errors import UserError
 from recitative.files import read_csv
@@ -64,11 +64,7 @@ def test_processes_that_die_again_and_again_are_given_up(
 
 def test_a_pretraining_in_two_processes(tmp_path: Path) -> None:
     """Batch norm sees half a batch on a CPU, so the curves are close, not equal."""
-    project = make_project(tmp_path / "one")
-    grow(tmp_path / "data")
-    (project.root / "data").symlink_to(tmp_path / "data")
-    for stage in ("index", "split", "featurize"):
-        project.run(stage)
+    project = grown_project(tmp_path, "index", "split", "featurize")
     project.set(
         **{
             "pretrain.epochs": 15,

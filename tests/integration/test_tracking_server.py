@@ -13,7 +13,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from group import ADMIN, MEMBER, Group
-from projects import Project, grow, make_project
+from projects import Project, grown_project
 from safetensors.torch import save_file
 from services import environment, process, until
 
@@ -188,13 +188,7 @@ def test_a_member_promotes_what_another_registered(member: Group, tmp_path: Path
 @pytest.fixture(scope="module")
 def featurized(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A tiny project up to its features."""
-    folder = tmp_path_factory.mktemp("served")
-    project = make_project(folder / "project")
-    grow(folder / "data")
-    (project.root / "data").symlink_to(folder / "data")
-    for stage in ("index", "split", "featurize"):
-        project.run(stage)
-    return project
+    return grown_project(tmp_path_factory.mktemp("served"), "index", "split", "featurize")
 
 
 def test_a_server_that_dies_costs_a_training_nothing(

@@ -233,6 +233,16 @@ def make_project(root: Path, tracked: bool = False) -> Project:
     return project
 
 
+def grown_project(folder: Path, *stages: str) -> Project:
+    """A tiny project on grown corpora, after those stages."""
+    project = make_project(folder / "project")
+    grow(folder / "data")
+    (project.root / "data").symlink_to(folder / "data")
+    for stage in stages:
+        project.run(stage)
+    return project
+
+
 def grow(data: Path) -> None:
     """Corpora as `trees` makes them, long enough to train on."""
     trees.librispeech(data, seconds=5)

@@ -61,7 +61,7 @@ class Batches:
 
     def epoch(self, batch_size: int, rng: np.random.Generator | None = None) -> Iterator[Batch]:
         """Batches in a random order, or in order where `rng` is None."""
-        for rows in self._rows(batch_size, rng, 2):
+        for rows in self._rows(batch_size, rng, LEAST):
             yield self.take(rows)
 
     def shares(
