@@ -28,7 +28,7 @@ from recitative.files import write_csv
 from recitative.learning import search
 from recitative.learning.compute import Compute
 from recitative.learning.pretraining import Speech, at_most, objective_of, prepare
-from recitative.learning.training import fit
+from recitative.learning.training import Epoch, fit, kept_epoch
 from recitative.params import Params
 from recitative.reports.search_page import write_search_page
 from recitative.seeding import derive_rng, derive_seed
@@ -266,7 +266,7 @@ def _objective(work: _Work, speech: Speech, trial: search.Trial) -> float:
     if trial.retry_of is not None:
         tags["search_retry_of"] = trial.retry_of
     pruned: search.Pruned | None = None
-    value = lowest = float("inf")
+    value = float("nan")
     with open_run(
         f"trial {trial.number} {work.plan.name}",
         identity.run_params(
@@ -288,15 +288,19 @@ def _objective(work: _Work, speech: Speech, trial: search.Trial) -> float:
                 rng = derive_rng(params.seed, "search", role, "examples")
                 train, validation = (at_most(part, most, rng) for part in (train, validation))
             fits.append(fit(made.model, train, validation, made.config, compute, seed))
+        histories: list[list[Epoch]] = [[] for _ in fits]
         try:
             for epochs in zip(*fits, strict=True):
-                measured = [epoch.validation[objective.metric] for epoch in epochs]
+                for history, epoch in zip(histories, epochs, strict=True):
+                    history.append(epoch)
+                # What each training would be worth if it ended now, by the weights that it would keep.
+                kept = [kept_epoch(history, made.config.keep) for history in histories]
+                measured = [epoch.validation[objective.metric] for epoch in kept]
                 value = sum(measured) / len(measured) - objective.prior
                 names = epochs[0].metrics()
                 means = {k: sum(e.metrics()[k] for e in epochs) / len(epochs) for k in names}
                 tracked.log_metrics(means | {"objective": value}, step=epochs[0].index)
                 trial.report(epochs[0].index + 1, value)
-                lowest = min(lowest, value)
             tracked.set_tags({"search_state": "complete"})
         except search.Pruned as error:
             pruned = error
@@ -306,8 +310,7 @@ def _objective(work: _Work, speech: Speech, trial: search.Trial) -> float:
             raise
     if pruned:
         raise pruned
-    # A training that keeps the best epoch's weights is worth what that epoch was worth.
-    return lowest if made.config.keep == "best" else value
+    return value
 
 
 def _write(params: Params, plan: search.Plan, study: Any) -> None:
