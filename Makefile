@@ -25,6 +25,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	  --editable '.[demo,test]' --constraint constraints.txt
 	@touch $@
 
+# What only some targets need: .with-EXTRA,EXTRA
+$(VENV)/.with-%: $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --editable '.[demo,test,$*]' --constraint constraints.txt
+	@touch $@
+
 demo: setup ## the whole loop on the embedded corpus: data, training, registry, report
 	@test -d .dvc || { git rev-parse --git-dir >/dev/null 2>&1 || git init --quiet; dvc init --quiet; }
 	@dvc repro
@@ -53,33 +59,18 @@ share: setup ## data, cache and champions to your group: make share REMOTE=s3://
 	  recitative publish "models:/$$model@champion" "$(REMOTE)/models" || echo "note: $$model has no champion to publish"; done
 	@echo "now commit what the others need: git add .dvc/config dvc.lock data.dvc && git commit"
 
-tracking-server: $(VENV)/.server ## a group's MLflow: make tracking-server DATABASE=postgresql://… [ARTIFACTS=s3://…] [ARGS="--host …"]
+tracking-server: $(VENV)/.with-server ## a group's MLflow: make tracking-server DATABASE=postgresql://… [ARTIFACTS=s3://…] [ARGS="--host …"]
 	@test -n "$(DATABASE)" || { echo "error: name the database: make tracking-server DATABASE=postgresql://…"; exit 1; }
 	@place="$(ARTIFACTS)"; test -n "$$place" || place=$$(dvc config remote.share.url 2>/dev/null | sed 's|/dvc$$|/mlflow|'); \
 	  test -n "$$place" || { echo "error: name a place for artifacts: ARTIFACTS=s3://BUCKET/PREFIX, or make share first"; exit 1; }; \
 	  RECITATIVE_DATABASE="$(DATABASE)" recitative server start --artifacts "$$place" $(ARGS)
 
-$(VENV)/.server: $(VENV)/.installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  --editable '.[demo,test,server]' --constraint constraints.txt
-	@touch $@
-
-search-dashboard: $(VENV)/.dashboard ## optuna-dashboard on the search's study, in the browser
+search-dashboard: $(VENV)/.with-dashboard ## optuna-dashboard on the search's study, in the browser
 	@optuna-dashboard "$$(recitative search --where)"
 
-$(VENV)/.dashboard: $(VENV)/.installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  --editable '.[demo,test,dashboard]' --constraint constraints.txt
-	@touch $@
-
 .PHONY: bench
-bench: $(VENV)/.bench ## every speed target beside its peer -> docs/performance.md (an hour; ARGS="--only storage")
+bench: $(VENV)/.with-bench ## every speed target beside its peer -> docs/performance.md (an hour; ARGS="--only storage")
 	@python -m benchmarks $(ARGS)
-
-$(VENV)/.bench: $(VENV)/.installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  --editable '.[demo,test,bench]' --constraint constraints.txt
-	@touch $@
 
 test: setup ## the tests
 	@python -m pytest -n auto --dist loadfile -m "not slow and not integration" \
@@ -88,13 +79,8 @@ test: setup ## the tests
 test-slow: setup ## the slow ones: kill -9 of whole stages, real dvc, calibration of the statistics
 	@python -m pytest -m slow
 
-test-integration: $(VENV)/.integration ## with S3, PostgreSQL, a tracking server, clusters: started and stopped by the tests
+test-integration: $(VENV)/.with-server,ray,dask ## with S3, PostgreSQL, a tracking server, clusters: started and stopped by the tests
 	@python -m pytest -m integration tests/integration
-
-$(VENV)/.integration: $(VENV)/.installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  --editable '.[demo,test,server,ray,dask]' --constraint constraints.txt
-	@touch $@
 
 lint: setup ## ruff, mypy, the import contract
 	@ruff check . && ruff format --check . && mypy && lint-imports

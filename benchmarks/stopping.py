@@ -77,9 +77,7 @@ def train(
     mode = TRANSFER_MODES["feature_extraction" if phase == "frozen" else "scratch"]
     seed = derive_seed(params.seed, "stopping", music, draw, phase)
     seed_everything(seed)
-    description = classifier_description(params, read_json(PRETRAIN / music / "model.json"))
-    model = build_classifier(description, build_encoder(description))
-    load_encoder(PRETRAIN / music / "model.safetensors", model)
+    model = _classifier(params, music)
     compute = Compute.decide(params.compute)
     forever = getattr(params.transfer, phase).model_copy(update=FOREVER | {"epochs": epochs})
     config = params.transfer.model_copy(update={phase: forever})
@@ -121,9 +119,8 @@ def _heard(
 ) -> float:  # fmt: skip
     """Macro F on the held-out songs of heads on an encoder as it is now."""
     compute = Compute.decide(params.compute)
-    description = classifier_description(params, read_json(PRETRAIN / music / "model.json"))
     seed_everything(seed)
-    model = build_classifier(description, build_encoder(description))
+    model = _classifier(params, music)
     model.encoder.load_state_dict(encoder_of(pretrained).state_dict())
     with tempfile.TemporaryDirectory() as folder:
         codes = encode(model.encoder, segments, compute, Path(folder) / "codes.npy")
@@ -131,6 +128,14 @@ def _heard(
         for _ in fit_mode(mode, model, segments, parts, codes, params.transfer, compute, seed):
             pass  # its own rule of stopping, and its best weights
         return _score(model, segments, parts, compute, codes)
+
+
+def _classifier(params: Params, music: str) -> EmotionClassifier:
+    """Fresh heads on the encoder that the project pretrained on the music's language."""
+    description = classifier_description(params, read_json(PRETRAIN / music / "model.json"))
+    model = build_classifier(description, build_encoder(description))
+    load_encoder(PRETRAIN / music / "model.safetensors", model)
+    return model
 
 
 def _score(
@@ -178,9 +183,7 @@ def main() -> None:
                 for draw in range(given.draws)
             ]
             continue
-        description = classifier_description(params, read_json(PRETRAIN / music / "model.json"))
-        model = build_classifier(description, build_encoder(description))
-        load_encoder(PRETRAIN / music / "model.safetensors", model)
+        model = _classifier(params, music)
         with tempfile.TemporaryDirectory() as folder:
             codes = encode(model.encoder, segments, compute, Path(folder) / "codes.npy")
             trainings += [

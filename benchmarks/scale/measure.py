@@ -1,5 +1,6 @@
 """All steps at one size."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -38,8 +39,6 @@ def measure(
 
 def _make_frames(folder: Path, one_file: bool) -> None:
     """In this process, which is not measured."""
-    import contextlib
-
     from recitative.params import load_params
     from recitative.stages import featurize
     from recitative.stages.workspace import FEATURES

@@ -68,11 +68,12 @@ def sampling(params: Params) -> dict[str, float]:
     for batch in batches.epoch(params.pretrain.batch_size, derive_rng(params.seed, "order", 0)):
         segments += len(batch["x"])
     frames = sum(speech.store.spans[clip][1] for clip in some)
+    hours = frames * params.features.hop_length / params.features.sample_rate / 3600
     return {
         "segments": segments,
         "shards": len(list(speech.store.folder.glob("frames-*.npy"))),
         "microseconds_a_segment": (time.perf_counter() - began) / segments * 1e6,
-        "statistics_seconds_an_hour": statistics / (frames * 512 / 16000 / 3600),
+        "statistics_seconds_an_hour": statistics / hours,
     }
 
 

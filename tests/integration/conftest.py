@@ -13,7 +13,7 @@ import boto3
 import pytest
 from group import MEMBER, PASSWORD, Group
 from moto.server import ThreadedMotoServer
-from services import answers, environment, free_port, postgres
+from services import answers, environment, free_port, postgres, process, until
 
 logging.getLogger("werkzeug").setLevel(logging.WARNING)  # each of moto's requests
 KEY, SECRET = "RECITATIVEKEY", "recitative-secret"
@@ -47,11 +47,14 @@ def rclone_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         found, "serve", "s3", str(folder), "--addr", f"127.0.0.1:{port}",
         "--auth-key", f"{KEY},{SECRET}", "--config", str(folder.parent / "rclone.conf"),
     ]  # fmt: skip
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        while not answers(port):
+    with process(command, folder.parent / "rclone.log") as server:
+
+        def ready() -> bool:
             assert server.poll() is None, "rclone ended before it answered"
+            return answers(port)
+
+        until(ready, "rclone")
         yield Server(f"http://127.0.0.1:{port}", "rclone", folder)
-        server.terminate()
 
 
 @pytest.fixture(autouse=True)

@@ -115,7 +115,7 @@ def _rank(work: Callable[..., None], arguments: tuple[Any, ...]) -> str | None:
         "nccl" if cuda else "gloo", store=_meeting_place(), rank=rank, world_size=count
     )
     try:
-        work(Ranks(dist.get_rank(), dist.get_world_size()), *arguments)
+        work(Ranks(rank, count), *arguments)
     except UserError as error:
         return str(error)
     finally:

@@ -6,7 +6,7 @@ A cluster's nodes share the project's folder and its environment; a task runs th
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -52,19 +52,13 @@ class Site:
         os.chdir(self.folder)
 
 
-@contextmanager
-def backend(compute: ComputeConfig) -> Iterator[int]:
+def backend(compute: ComputeConfig) -> AbstractContextManager[int]:
     """Joblib runs on what `compute.backend` names; how many tasks fit there side by side.
 
     Raises:
         UserError: its package is not installed, no cluster answers, or it has not enough GPUs.
     """
-    if compute.backend == "ray":
-        with _ray(compute) as count:
-            yield count
-    else:
-        with _dask(compute) as count:
-            yield count
+    return _ray(compute) if compute.backend == "ray" else _dask(compute)
 
 
 @contextmanager
