@@ -21,7 +21,7 @@ from recitative.learning.checkpoint import Checkpoint, adam_tensors, restore_ada
 from recitative.learning.compute import Compute
 from recitative.learning.config import ComputeConfig, FitConfig, PretrainConfig
 from recitative.learning.pretraining import Speech, prepare
-from recitative.learning.training import Batches, Epoch, fit, kept_epoch, validate
+from recitative.learning.training import Batches, Epoch, fit, validate
 from recitative.models import encoder_of
 from recitative.models.classifier import TASKS, EmotionClassifier
 from recitative.models.config import ClassifierConfig
@@ -465,15 +465,3 @@ def test_a_compiled_step_learns_the_same(
 
 def test_a_cpu_does_not_compile() -> None:
     assert not Compute.decide(ComputeConfig(device="cpu", compile=True)).compiled
-
-
-def test_the_epoch_whose_weights_stay() -> None:
-    """By the lowest loss, also where the search maximises an accuracy."""
-    losses, accuracies = (0.9, 0.5, 574.0, 0.7), (0.6, 0.7, 0.9, 0.8)
-    lowest = [min(losses[:end]) for end in range(1, 5)]
-    history = [
-        Epoch(i, 0.1, {}, {"loss": loss, "accuracy": accuracies[i]}, loss == lowest[i], 1.0)
-        for i, loss in enumerate(losses)
-    ]
-    assert [kept_epoch(history[:end], "best").index for end in range(1, 5)] == [0, 1, 1, 1]
-    assert [kept_epoch(history[:end], "last").index for end in range(1, 5)] == [0, 1, 2, 3]

@@ -6,9 +6,9 @@ knows no path but its checkpoint's, no MLflow and no Optuna.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -104,11 +104,6 @@ class _Means:
         counted = torch.tensor([self.examples], dtype=mine.dtype, device=mine.device)
         *totals, examples = ranks.summed(torch.cat([mine, counted])).tolist()
         return {name: total / examples for name, total in zip(self.sums, totals, strict=True)}
-
-
-def kept_epoch(history: Sequence[Epoch], keep: Literal["best", "last"]) -> Epoch:
-    """The one whose weights a training of these epochs ends with."""
-    return [epoch for epoch in history if epoch.best or keep == "last"][-1]
 
 
 def fit(

@@ -16,7 +16,7 @@ from recitative.learning.checkpoint import Checkpoint
 from recitative.learning.compute import Compute
 from recitative.learning.pretraining import Pretraining, prepare
 from recitative.learning.ranks import Ranks, launch
-from recitative.learning.training import ALONE, fit, kept_epoch
+from recitative.learning.training import ALONE, fit
 from recitative.models.storage import Description, save_weights
 from recitative.params import Params
 from recitative.reports.figures import history_figure
@@ -190,19 +190,18 @@ def _train(training: Training, work: Path, ranks: Ranks = ALONE) -> None:
             _checkpoint(training, work), ranks,
         )  # fmt: skip
         for epoch in tqdm(epochs, f"pretrain {arch} {language}", config.epochs, disable=None):
-            history.append(epoch)
+            history.append(epoch.row())
             tracked.log_metrics(epoch.metrics(), step=epoch.index)
             stop_without(training.stage)
-        rows = [epoch.row() for epoch in history]
-        kept = kept_epoch(history, config.keep).row()
+        kept = [row for row in history if row["best"] or config.keep == "last"][-1]
         tracked.log_metrics({f"final_{name}": value for name, value in kept.items()})
         save_weights(folder / "model.safetensors", made.model)
         write_json(folder / "model.json", training.description | {"language": language})
-        write_csv(folder / "history.csv", list(rows[0]), rows)
+        write_csv(folder / "history.csv", list(history[0]), history)
         # Few, because each is a column of `dvc exp show`, once a language; history.csv has the rest.
         shown = {name: kept[name] for name in SHOWN if kept.get(name) is not None}
         write_json(folder / "metrics.json", shown | {"epochs": len(history)})
         write_json(folder / "run.json", {"run_id": tracked.id, "key": training.key})
-        tracked.log_figure(history_figure(rows), "history.png")
+        tracked.log_figure(history_figure(history), "history.png")
         for name in ("history.csv", "model.json"):
             tracked.log_artifact(folder / name)

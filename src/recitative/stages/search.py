@@ -28,7 +28,7 @@ from recitative.files import write_csv
 from recitative.learning import search
 from recitative.learning.compute import Compute
 from recitative.learning.pretraining import Speech, at_most, objective_of, prepare
-from recitative.learning.training import Epoch, fit, kept_epoch
+from recitative.learning.training import fit
 from recitative.params import Params
 from recitative.reports.search_page import write_search_page
 from recitative.seeding import derive_rng, derive_seed
@@ -288,14 +288,9 @@ def _objective(work: _Work, speech: Speech, trial: search.Trial) -> float:
                 rng = derive_rng(params.seed, "search", role, "examples")
                 train, validation = (at_most(part, most, rng) for part in (train, validation))
             fits.append(fit(made.model, train, validation, made.config, compute, seed))
-        histories: list[list[Epoch]] = [[] for _ in fits]
         try:
             for epochs in zip(*fits, strict=True):
-                for history, epoch in zip(histories, epochs, strict=True):
-                    history.append(epoch)
-                # What each training would be worth if it ended now, by the weights that it would keep.
-                kept = [kept_epoch(history, made.config.keep) for history in histories]
-                measured = [epoch.validation[objective.metric] for epoch in kept]
+                measured = [epoch.validation[objective.metric] for epoch in epochs]
                 value = sum(measured) / len(measured) - objective.prior
                 names = epochs[0].metrics()
                 means = {k: sum(e.metrics()[k] for e in epochs) / len(epochs) for k in names}
