@@ -19,7 +19,7 @@ import krippendorff
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from recitative.evaluation.agreement import LEVELS, krippendorff_alpha
+from recitative.agreement.alpha import LEVELS, krippendorff_alpha
 
 
 def ratings(values: int, raters: int, units: int) -> np.ndarray:

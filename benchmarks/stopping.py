@@ -24,11 +24,14 @@ from sklearn.model_selection import GroupShuffleSplit
 from torch import nn
 
 from recitative.evaluation.metrics import decide, score, to_song_level
+from recitative.experiment.cell import load_encoder, load_music
+from recitative.experiment.places import PRETRAIN, classifier_description
+from recitative.experiment.speech import read_speech
 from recitative.files import read_json
 from recitative.learning.compute import Compute
 from recitative.learning.config import TRANSFER_MODES
-from recitative.learning.music import LabelledSegments
 from recitative.learning.pretraining import prepare
+from recitative.learning.segments import LabelledSegments
 from recitative.learning.training import fit
 from recitative.learning.transfer import Parts, encode, fit_mode, predict_segments
 from recitative.models import encoder_of
@@ -36,9 +39,6 @@ from recitative.models.classifier import EmotionClassifier
 from recitative.models.storage import build_classifier, build_encoder
 from recitative.params import Params, load_params
 from recitative.seeding import derive_seed, seed_everything
-from recitative.stages.cells import load_encoder, load_music
-from recitative.stages.speech import read_speech
-from recitative.stages.workspace import PRETRAIN, classifier_description
 
 PATIENCES = (2, 3, 5, 10)
 IMPROVEMENTS = (0.0, 0.001, 0.01, 0.03)

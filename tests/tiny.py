@@ -12,7 +12,7 @@ from recitative.config import Section
 from recitative.corpora.base import QUADRANTS
 from recitative.features.store import FeatureStore, write_store
 from recitative.learning.compute import Compute
-from recitative.learning.music import LabelledSegments
+from recitative.learning.segments import LabelledSegments
 from recitative.models import build_model
 from recitative.models.config import CPCConfig, EncoderConfig, SCAEConfig
 

@@ -39,9 +39,9 @@ def measure(
 
 def _make_frames(folder: Path, one_file: bool) -> None:
     """In this process, which is not measured."""
+    from recitative.experiment.places import FEATURES
     from recitative.params import load_params
     from recitative.stages import featurize
-    from recitative.stages.workspace import FEATURES
 
     with contextlib.chdir(folder):
         config = load_params().features

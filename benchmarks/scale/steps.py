@@ -14,8 +14,8 @@ from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 
+from recitative.experiment.places import INDEX, SPLITS
 from recitative.params import Params, load_params
-from recitative.stages.workspace import INDEX, SPLITS
 
 ROLE = "speech-mix"  # all hours
 STATISTICS = 1000  # clips whose frames are read for the mean and deviation of each band
@@ -49,10 +49,10 @@ def plan(params: Params) -> dict[str, float]:
 def sampling(params: Params) -> dict[str, float]:
     """The stage `pretrain` without the network: it checks the certificate and draws one epoch."""
     from recitative.corpora.certificate import require_clean
+    from recitative.experiment.speech import read_speech
     from recitative.features.store import band_statistics
     from recitative.learning.pretraining import speech_batches
     from recitative.seeding import derive_rng
-    from recitative.stages.speech import read_speech
 
     require_clean(SPLITS, INDEX)
     speech = read_speech(ROLE, params.features)

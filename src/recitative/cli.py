@@ -158,8 +158,8 @@ def audit() -> None:
 @PARAMS
 def audit_data(params_file: Path) -> None:
     """Print what each role has: hours, groups, classes, and every file with a problem."""
+    from recitative.commands.audit import data
     from recitative.params import load_params
-    from recitative.stages.audit import data
 
     data(load_params(params_file))
 
@@ -167,7 +167,7 @@ def audit_data(params_file: Path) -> None:
 @audit.command("splits")
 def audit_splits() -> None:
     """Exit 1 if a clip, a group or the same audio stands in two parts of a split."""
-    from recitative.stages.audit import splits
+    from recitative.commands.audit import splits
 
     if splits():
         sys.exit(1)
@@ -217,7 +217,7 @@ def remote() -> None:
 @ENDPOINT
 def remote_check(address: str, endpoint_url: str | None) -> None:
     """Prove by trying that credentials, bucket, listing, conditional writes and all else work."""
-    from recitative.stages.remote import run_check
+    from recitative.commands.share import run_check
 
     run_check(address, endpoint_url)
 
@@ -233,7 +233,7 @@ def remote_check(address: str, endpoint_url: str | None) -> None:
 @ENDPOINT
 def publish(model: str, address: str, song: Path | None, endpoint_url: str | None) -> None:
     """Put a registered model on S3, as a bundle with hashes that never changes."""
-    from recitative.stages.remote import run_publish
+    from recitative.commands.share import run_publish
 
     run_publish(model, address, song, endpoint_url)
 
@@ -252,7 +252,7 @@ def predict(
     files: tuple[Path, ...], model: str | None, json_file: Path | None, plot_file: Path | None
 ) -> None:
     """Hear FILES (wav, flac, mp3, ogg; at least 1 s): emotion over time and for the whole."""
-    from recitative.stages.listen import run
+    from recitative.commands.predict import run
 
     if not run(files, model, json_file, plot_file):
         sys.exit(1)
@@ -265,7 +265,7 @@ def predict(
 @PARAMS
 def faults(pairing: str, mode: str | None, json_file: Path | None, params_file: Path) -> None:
     """What each fault of the released code is worth: mend one at a time (trains, minutes)."""
-    from recitative.stages.faults import run
+    from recitative.commands.faults import run
 
     run(params_file, pairing, mode, json_file)
 
@@ -275,7 +275,7 @@ def faults(pairing: str, mode: str | None, json_file: Path | None, params_file: 
 @click.option("--name", default="grid", show_default=True, help="The experiments: NAME-1, NAME-2.")
 def matrix(overrides: tuple[str, ...], name: str) -> None:
     """Run a grid through DVC's queue, wait, and report on all of it (goes on where it was cut)."""
-    from recitative.stages.matrix import run
+    from recitative.commands.grid import run
 
     run(name, overrides)
 
@@ -285,7 +285,7 @@ def matrix(overrides: tuple[str, ...], name: str) -> None:
 @PARAMS
 def cost(overrides: tuple[str, ...], params_file: Path) -> None:
     """Predict time, memory and disk of a grid, from a calibration on this machine (a minute)."""
-    from recitative.stages.cost import run
+    from recitative.commands.cost import run
 
     run(params_file, overrides)
 
@@ -305,8 +305,8 @@ def summary(params_file: Path) -> None:
 @PARAMS
 def use_data(folder: Path, params_file: Path) -> None:
     """Make FOLDER's corpora this project's data/, versioned with DVC, without touching FOLDER."""
+    from recitative.commands.own_data import use
     from recitative.params import load_params
-    from recitative.stages.own_data import use
 
     use(load_params(params_file), folder)
 
@@ -314,7 +314,7 @@ def use_data(folder: Path, params_file: Path) -> None:
 @cli.command("use-demo")
 def use_demo() -> None:
     """Make the embedded corpus this project's data/ again."""
-    from recitative.stages.own_data import use_demo as back
+    from recitative.commands.own_data import use_demo as back
 
     back()
 

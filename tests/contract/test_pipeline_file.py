@@ -93,7 +93,7 @@ def test_a_switch_that_decides_for_a_stage_is_among_its_parameters(stage: str) -
 
 def read_by(module: str) -> set[str]:
     """Sections, or dotted values, that a stage's module reads off the parameters."""
-    tree = ast.parse((ROOT / "src/recitative/stages" / f"{module}.py").read_text())
+    tree = ast.parse((ROOT / "src/recitative" / f"{module}.py").read_text())
     parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
     sections = {*PARAMS, "arch"}
     found = set()
@@ -108,16 +108,17 @@ def read_by(module: str) -> set[str]:
 
 
 def test_the_reading_of_a_module_sees_what_it_reads() -> None:
-    assert {"demo"} < read_by("corpus")
-    assert {"split.leak", "features", "arch", "pretrain"} <= read_by("pretrain")
-    assert {"split.folds", "encoder.standardize"} <= read_by("cells")
+    assert {"demo"} < read_by("stages/corpus")
+    assert {"split.leak", "features", "arch", "pretrain"} <= read_by("stages/pretrain")
+    assert {"split.folds", "encoder.standardize"} <= read_by("experiment/cell")
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_lists_what_it_reads(stage: str) -> None:
     # Otherwise a changed value leaves the stage's old outputs in place, and nothing says so.
     module = (ROOT / "src/recitative/stages" / f"{stage}.py").read_text()
-    read = read_by(stage) | (read_by("cells") if "stages.cells import" in module else set())
+    cell = "experiment.cell import" in module
+    read = read_by(f"stages/{stage}") | (read_by("experiment/cell") if cell else set())
     if "arch" in read:  # the section of whichever architecture is chosen
         read = read - {"arch"} | {"scae", "cpc"}
     entries = STAGES[stage].get("params", [])

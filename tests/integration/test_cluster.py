@@ -17,9 +17,9 @@ from projects import Project, grown_project
 from services import DEADLINE, answers, environment, free_port, process, until
 
 from recitative.errors import UserError
+from recitative.experiment.parallel import in_parallel
 from recitative.files import read_csv
 from recitative.learning.config import ComputeConfig
-from recitative.stages.parallel import in_parallel
 
 pytestmark = pytest.mark.integration
 HERE = Path(__file__).parent

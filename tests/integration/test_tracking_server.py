@@ -20,8 +20,8 @@ from services import environment, process, until
 from conftest import Server
 from recitative.cli import cli
 from recitative.errors import UserError
+from recitative.experiment.places import REPORT
 from recitative.files import read_csv
-from recitative.stages.workspace import REPORT
 from recitative.tracking import registry
 from recitative.tracking.runs import run as open_run
 from recitative.tracking.store import client, experiment_id

@@ -104,10 +104,14 @@ def test_pretraining_goes_on_to_the_same_weights(
     [
         (SAVED, "after", 1),  # in the first mode's training
         (SAVED, "before", 4),  # with no checkpoint of the second mode yet
-        ("recitative.stages.cells::save_weights", "after", 1),  # trained, but not told
-        ("recitative.stages.cells::log_predictions", "before", 1),  # told, but the run not ended
-        ("recitative.stages.cells::write_json", "after", 2),  # ended, but for the run's last word
-        ("recitative.stages.outputs::write_json", "before", 1),  # while the output is written
+        ("recitative.experiment.cell::save_weights", "after", 1),  # trained, but not told
+        ("recitative.experiment.cell::log_predictions", "before", 1),  # told, but the run not ended
+        (
+            "recitative.experiment.cell::write_json",
+            "after",
+            2,
+        ),  # ended, but for the run's last word
+        ("recitative.experiment.outputs::write_json", "before", 1),  # while the output is written
     ],
 )
 def test_transfer_goes_on_to_the_same_predictions(
@@ -155,7 +159,7 @@ def test_work_done_ahead_is_found_after_a_kill(
             peace.run("transfer", pairing)
         shutil.rmtree(project.root / folder, ignore_errors=True)
     before = {run.info.run_id for run in project.runs()}
-    project.kill("recitative.stages.cells::save_weights", "after", 6, "transfer", "eng2eng")
+    project.kill("recitative.experiment.cell::save_weights", "after", 6, "transfer", "eng2eng")
     for pairing in ("eng2man", "eng2eng"):
         project.run("transfer", pairing)
     for folder in folders.values():

@@ -10,8 +10,8 @@ import yaml
 from projects import Project, make_project
 
 import trees
+from recitative.commands import own_data
 from recitative.errors import UserError
-from recitative.stages import own_data
 
 AUDIO = (".flac", ".wav", ".mp3")
 pytestmark = pytest.mark.slow
@@ -46,7 +46,7 @@ def clone(tmp_path: Path) -> Project:
     trees.ch818(embedded, artists=2)
     path = project.root / "dvc.yaml"
     stages = yaml.safe_load(path.read_text("utf-8"))["stages"]
-    guarded = 'python -c "from recitative.stages.own_data import guard; guard()"'
+    guarded = 'python -c "from recitative.commands.own_data import guard; guard()"'
     stages["corpus"] = {
         "cmd": f"{guarded} && mkdir -p build && cp -r {embedded} build/corpus",
         "params": ["demo"],
@@ -235,7 +235,7 @@ def test_links_in_the_users_tree(clone: Project, mine: Path, tmp_path: Path) -> 
 def test_killed_in_the_middle_it_is_done_by_the_next_time(clone: Project, mine: Path) -> None:
     before = snapshot(mine)
     indexed(clone)
-    clone.kill("recitative.stages.own_data::_put_aside", "after", 1, "use-data", str(mine))
+    clone.kill("recitative.commands.own_data::_put_aside", "after", 1, "use-data", str(mine))
     clone.run("use-data", str(mine))
     assert indexed(clone) == audio(mine)
     assert snapshot(mine) == before

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn.metrics import f1_score
 
-from recitative.evaluation import agreement
-from recitative.evaluation.agreement import (
+from recitative.agreement import alpha as agreement
+from recitative.agreement.alpha import (
     LEVELS,
     RESAMPLED,
     alpha_from_long,
@@ -23,7 +23,7 @@ from recitative.evaluation.agreement import (
     pairwise_agreement,
     percentile_interval,
 )
-from recitative.evaluation.consensus import (
+from recitative.agreement.consensus import (
     Classes,
     agreement_rows,
     ceiling,
@@ -35,8 +35,8 @@ from recitative.evaluation.consensus import (
     sign_codes,
     task_classes,
 )
-from recitative.evaluation.ratings import Ratings
-from recitative.evaluation.tally import MOST, tally
+from recitative.agreement.ratings import Ratings
+from recitative.agreement.tally import MOST, tally
 
 
 def oracle(table, level, domain=None):
@@ -524,7 +524,7 @@ def test_label_shares():
 
 def test_alpha_imports_without_heavy_libraries():
     code = (
-        "import sys, recitative.evaluation.agreement;"
+        "import sys, recitative.agreement.alpha;"
         "print([n for n in ('torch', 'statsmodels', 'pandas', 'sklearn') if n in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

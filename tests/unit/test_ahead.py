@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from recitative.experiment import places as workspace
+from recitative.experiment.work import make_and_publish
 from recitative.files import write_json
-from recitative.stages import workspace
-from recitative.stages.ahead import make_and_publish
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import tiny
 from recitative.learning import baselines
 from recitative.learning.baselines import mfcc_statistics, predict_baseline
 from recitative.learning.config import BASELINES
-from recitative.learning.music import LabelledSegments, task_targets
+from recitative.learning.segments import LabelledSegments, task_targets
 from recitative.learning.transfer import Parts
 
 SONGS = [0] * 9 + [1] * 5 + [2] * 4 + [3] * 6

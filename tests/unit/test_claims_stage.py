@@ -11,9 +11,10 @@ from test_claims import CONTROLS, FE, MATRIX, simulate
 from recitative.cli import cli
 from recitative.errors import UserError
 from recitative.evaluation.claims import CellName
+from recitative.experiment import earlier
 from recitative.files import read_csv, read_json, write_csv, write_json
 from recitative.params import load_params
-from recitative.stages import claims, earlier
+from recitative.stages import claims
 from recitative.tracking.predictions import PretrainingRun, RunPredictions
 
 CURVE = ((3.0, 2.5), (2.0, 2.0), (1.0, 2.25))  # losses of training and validation, by epoch

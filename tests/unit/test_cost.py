@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 import tiny
 from recitative.cli import cli
+from recitative.commands import cost
+from recitative.commands.rates import Rates, measure
 from recitative.errors import UserError
 from recitative.learning.config import FitConfig, PretrainConfig, TransferConfig
-from recitative.learning.rates import Rates, measure
 from recitative.models.config import ClassifierConfig
 from recitative.models.storage import describe
-from recitative.stages import cost
 
 ROOT = Path(__file__).parents[2]
 RATES = Rates(pretrain=100, encode=10, frozen=5, released=200, predict=8, memory=1e9)

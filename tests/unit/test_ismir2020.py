@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from recitative.evaluation import ismir2020
-from recitative.evaluation.agreement import krippendorff_alpha
-from recitative.evaluation.consensus import ceiling, majority_share
-from recitative.evaluation.ratings import read_ratings
-from recitative.reports.agreement_figures import WIDTHS, draw_agreement, plot_rater_matrix
+from recitative.agreement import study as ismir2020
+from recitative.agreement.alpha import krippendorff_alpha
+from recitative.agreement.consensus import ceiling, majority_share
+from recitative.agreement.figures import WIDTHS, draw_agreement, plot_rater_matrix
+from recitative.agreement.ratings import read_ratings
 
 # The study's table: english, spanish, mandarin, german, all.
 PUBLISHED = {

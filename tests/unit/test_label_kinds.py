@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from test_comparisons import cell
 
+from recitative.experiment import earlier, label_kinds
 from recitative.files import write_csv
 from recitative.params import Params, load_params
-from recitative.stages import earlier, label_kinds
 from recitative.tracking.predictions import RunPredictions
 
 

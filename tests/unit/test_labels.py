@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from recitative.errors import UserError
 from recitative.learning.labels import Opinion, reliable_part, training_labels
-from recitative.learning.music import LabelledSegments, task_targets
+from recitative.learning.segments import LabelledSegments, task_targets
 from recitative.models.classifier import TASKS, multitask_losses
 
 # Four clips of two segments, annotated Q1 to Q4.

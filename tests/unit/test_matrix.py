@@ -13,7 +13,6 @@ from recitative.evaluation.comparisons import CellKey, compare
 from recitative.evaluation.matrix import MATRIX_COLUMNS, MATRIX_TEST_COLUMNS, matrix_rows
 from recitative.evaluation.statistics import holm
 from recitative.evaluation.summary import summarise
-from recitative.reports.cells import read_comparisons
 from recitative.reports.headline import headline
 from recitative.reports.links import MlflowLinks
 from recitative.reports.matrix import (
@@ -25,6 +24,7 @@ from recitative.reports.matrix import (
     read_matrix,
     series_keys,
 )
+from recitative.reports.results import read_comparisons
 from recitative.reports.tables import latex_matrix
 from recitative.stages.evaluate import metrics
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from test_reports import Evidence, evidence, files  # noqa: F401
 
-from recitative.reports.html import write_report
+from recitative.reports.page import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian: chromium)")

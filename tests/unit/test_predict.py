@@ -11,6 +11,7 @@ import pytest
 import soundfile
 import torch
 
+from recitative.commands import predict as listen
 from recitative.errors import UserError
 from recitative.features.mel import FeatureConfig, log_mel
 from recitative.files import read_json, write_json
@@ -18,7 +19,6 @@ from recitative.learning.compute import Compute
 from recitative.models.config import ClassifierConfig, EncoderConfig, SCAEConfig
 from recitative.models.storage import build_classifier, build_encoder, describe, save_weights
 from recitative.predict import DESCRIPTION, WEIGHTS, Listener
-from recitative.stages import listen
 from recitative.tracking import registry
 
 CPU = Compute(torch.device("cpu"), bf16=False)

@@ -11,10 +11,10 @@ from click.testing import CliRunner
 
 from recitative import switches
 from recitative.cli import cli
+from recitative.commands import faults
 from recitative.errors import UserError
 from recitative.files import read_json
 from recitative.params import flatten, load_params
-from recitative.stages import faults
 from recitative.switches import AUTO, BY_SIZE, PROTOCOLS, ROWS, SIZES
 
 NAMES = ("released", "paper", "corrected")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from recitative.commands import grid as matrix
 from recitative.errors import UserError
-from recitative.stages import matrix
 
 STATUS = """\
 Task     Name        Created    Status

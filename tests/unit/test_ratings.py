@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recitative.errors import UserError
-from recitative.evaluation.agreement import krippendorff_alpha
-from recitative.evaluation.agreement_table import analyse, format_table
-from recitative.evaluation.ratings import (
+from recitative.agreement.alpha import krippendorff_alpha
+from recitative.agreement.ratings import (
     parse_filter,
     read_music_ratings,
     read_ratings,
     read_wide,
 )
+from recitative.agreement.table import analyse, format_table
+from recitative.errors import UserError
 
 LONG = """user, language, clip, joy, sad, understanding
 1, en, a, 1, 2, 3

@@ -14,8 +14,8 @@ import torch
 from mlflow.exceptions import MlflowException
 from safetensors.torch import save_file
 
+from recitative.commands import predict as listen
 from recitative.errors import UserError
-from recitative.stages import listen
 from recitative.tracking import registry
 from recitative.tracking.local import local_bundle
 from recitative.tracking.registry import CHALLENGER, CHAMPION

@@ -27,11 +27,11 @@ from recitative.evaluation.metrics import (
 )
 from recitative.evaluation.summary import SUMMARY_COLUMNS, summarise
 from recitative.files import read_csv, write_csv
-from recitative.reports import cells as reading
-from recitative.reports.cells import Comparison, answers, read_cells, read_comparisons
-from recitative.reports.html import Evidence, curves, earlier_table, p_value, render, write_report
+from recitative.reports import results as reading
 from recitative.reports.links import MlflowLinks
 from recitative.reports.matrix import read_matrix
+from recitative.reports.page import Evidence, curves, earlier_table, p_value, render, write_report
+from recitative.reports.results import Comparison, answers, read_cells, read_comparisons
 from recitative.reports.tables import SYNTHETIC, escape, latex_table, summary_text
 from recitative.stages import report as stage
 from recitative.tracking import history

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 
 from recitative.errors import UserError
+from recitative.experiment.searched import searchable, space_of, with_best, with_values
 from recitative.learning import search
 from recitative.learning.search import sampling, storage, workers
 from recitative.learning.space import Dimension
 from recitative.params import load_params
 from recitative.reports.search_page import write_search_page
-from recitative.stages.searched import searchable, space_of, with_best, with_values
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),

@@ -16,7 +16,7 @@ from recitative.corpora.base import QUADRANTS
 from recitative.features.shards import MappedFrames
 from recitative.features.store import FeatureStore
 from recitative.learning.config import TRANSFER_MODES, ControlsConfig, TransferConfig
-from recitative.learning.music import LabelledSegments, task_targets
+from recitative.learning.segments import LabelledSegments, task_targets
 from recitative.learning.training import Batches, fit
 from recitative.learning.transfer import Parts, calibrate, encode, fit_mode, predict_segments
 from recitative.models import encoder_of

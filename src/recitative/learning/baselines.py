@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from recitative.learning.music import LabelledSegments, task_targets
+from recitative.learning.segments import LabelledSegments, task_targets
 from recitative.learning.transfer import Parts
 
 MFCCS = 20

@@ -11,7 +11,7 @@ import numpy as np
 
 from recitative.errors import UserError
 from recitative.learning.config import LabelKind
-from recitative.learning.music import LabelledSegments
+from recitative.learning.segments import LabelledSegments
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from recitative.learning.config import (
     TransferConfig,
     TransferMode,
 )
-from recitative.learning.music import LabelledSegments, task_targets
+from recitative.learning.segments import LabelledSegments, task_targets
 from recitative.learning.training import Batches, Epoch, fit
 from recitative.models.classifier import TASKS, EmotionClassifier, class_weights
 from recitative.models.encoder import ConvEncoder

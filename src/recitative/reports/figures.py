@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from recitative.reports.cells import (
+from recitative.reports.matrix import SETTINGS, MatrixCell, Point, series_keys, series_name
+from recitative.reports.results import (
     OTHER_CONTROLS,
     Cell,
     Comparison,
@@ -18,7 +19,6 @@ from recitative.reports.cells import (
     mode_name,
     music_name,
 )
-from recitative.reports.matrix import SETTINGS, MatrixCell, Point, series_keys, series_name
 
 if TYPE_CHECKING:
     from recitative.evaluation.metrics import Score

@@ -13,7 +13,7 @@ from typing import Any
 from recitative.evaluation.comparisons import NO_PRETRAINING
 from recitative.evaluation.metrics import TASKS
 from recitative.evaluation.published import published_tables
-from recitative.reports.cells import LANGUAGES, MODES, Comparison, mode_name, setting_of
+from recitative.reports.results import LANGUAGES, MODES, Comparison, mode_name, setting_of
 
 ARCHS, TRANSFER_MODES = ("scae", "cpc"), ("feature_extraction", "full")
 COLUMNS = tuple((arch, mode) for arch in ARCHS for mode in TRANSFER_MODES)

@@ -6,7 +6,8 @@ from typing import Any
 
 from recitative.evaluation.metrics import TASKS
 from recitative.files import atomic_path
-from recitative.reports.cells import (
+from recitative.reports.matrix import ARCHS, COLUMNS, MARKS, PRINTED_BY, PaperTable, Scores
+from recitative.reports.results import (
     LANGUAGES,
     Cell,
     Figure,
@@ -14,7 +15,6 @@ from recitative.reports.cells import (
     mode_name,
     music_name,
 )
-from recitative.reports.matrix import ARCHS, COLUMNS, MARKS, PRINTED_BY, PaperTable, Scores
 
 SYNTHETIC = "synthetic corpus: these numbers say that the platform works, nothing about language"
 _LATEX = str.maketrans(

@@ -7,25 +7,25 @@ from typing import Any
 
 import click
 
-from recitative.corpora.base import MUSIC_ROLES
-from recitative.corpora.indexing import read_index
-from recitative.errors import UserError
-from recitative.evaluation import ismir2020
-from recitative.evaluation.agreement import Level
-from recitative.evaluation.agreement_table import analyse, format_table
-from recitative.evaluation.consensus import (
+from recitative.agreement import study as ismir2020
+from recitative.agreement.alpha import Level
+from recitative.agreement.consensus import (
     ALPHA_COLUMNS,
     agreement_rows,
     set_agreement,
     task_classes,
 )
-from recitative.evaluation.ratings import Ratings, read_music_ratings, read_ratings, read_wide
+from recitative.agreement.figures import draw_agreement
+from recitative.agreement.ratings import Ratings, read_music_ratings, read_ratings, read_wide
+from recitative.agreement.table import analyse, format_table
+from recitative.corpora.base import MUSIC_ROLES
+from recitative.corpora.indexing import read_index
+from recitative.errors import UserError
+from recitative.experiment import labels as identity
+from recitative.experiment.places import AGREEMENT, INDEX, workers
 from recitative.files import atomic_folder, write_csv, write_json
 from recitative.params import Params
-from recitative.reports.agreement_figures import draw_agreement
 from recitative.seeding import derive_seed
-from recitative.stages import identity
-from recitative.stages.workspace import AGREEMENT, INDEX, workers
 from recitative.tracking.runs import parent_run_id, reap
 from recitative.tracking.runs import run as open_run
 

@@ -8,15 +8,15 @@ from typing import Any
 import click
 import pandas as pd
 
+from recitative.agreement.alpha import alpha_from_long, bootstrap_alphas
+from recitative.agreement.consensus import task_classes
+from recitative.agreement.ratings import read_music_ratings
 from recitative.corpora.certificate import require_clean
-from recitative.evaluation.agreement import alpha_from_long, bootstrap_alphas
 from recitative.evaluation.claims import CellName
 from recitative.evaluation.comparisons import split_cells
-from recitative.evaluation.consensus import task_classes
 from recitative.evaluation.matrix import MATRIX_COLUMNS, MATRIX_TEST_COLUMNS, matrix_rows
 from recitative.evaluation.metrics import check_predictions
 from recitative.evaluation.overall import format_effects, overall_effects
-from recitative.evaluation.ratings import read_music_ratings
 from recitative.evaluation.verdicts import (
     Agreement,
     Evidence,
@@ -24,11 +24,8 @@ from recitative.evaluation.verdicts import (
     format_verdicts,
     judge,
 )
-from recitative.files import atomic_folder, read_csv, read_json, write_csv, write_json
-from recitative.params import Params
-from recitative.seeding import derive_rng
-from recitative.stages.earlier import earlier_predictions
-from recitative.stages.workspace import (
+from recitative.experiment.earlier import earlier_predictions
+from recitative.experiment.places import (
     CLAIMS,
     CONTROLS,
     INDEX,
@@ -39,6 +36,9 @@ from recitative.stages.workspace import (
     TRANSFER,
     workers,
 )
+from recitative.files import atomic_folder, read_csv, read_json, write_csv, write_json
+from recitative.params import Params
+from recitative.seeding import derive_rng
 from recitative.tracking.predictions import PretrainingRun, pretraining_runs
 
 MUSIC = ("eng", "man")

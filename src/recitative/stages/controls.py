@@ -11,6 +11,29 @@ import pandas as pd
 
 from recitative.audio import load_audio
 from recitative.corpora.certificate import require_clean
+from recitative.experiment import labels as identity
+from recitative.experiment.cell import (
+    Repeat,
+    label,
+    load_music,
+    log_predictions,
+    music_key,
+    run_repeats,
+    scores,
+)
+from recitative.experiment.outputs import Baseline, summary_lines, write_cells
+from recitative.experiment.parallel import in_parallel
+from recitative.experiment.places import (
+    CONTROLS,
+    DATA,
+    INDEX,
+    RESULT,
+    SPLITS,
+    classifier_description,
+    pretrained_description,
+    role_clips,
+)
+from recitative.experiment.work import make_and_publish
 from recitative.learning.baselines import (
     opensmile_functionals,
     opensmile_installed,
@@ -21,29 +44,6 @@ from recitative.learning.config import TRANSFER_MODES, TransferConfig
 from recitative.models.storage import Description
 from recitative.params import Params
 from recitative.seeding import derive_seed
-from recitative.stages import identity
-from recitative.stages.ahead import make_and_publish
-from recitative.stages.cells import (
-    Repeat,
-    label,
-    load_music,
-    log_predictions,
-    music_key,
-    run_repeats,
-    scores,
-)
-from recitative.stages.outputs import Baseline, summary_lines, write_cells
-from recitative.stages.parallel import in_parallel
-from recitative.stages.workspace import (
-    CONTROLS,
-    DATA,
-    INDEX,
-    RESULT,
-    SPLITS,
-    classifier_description,
-    pretrained_description,
-    role_clips,
-)
 from recitative.tracking.runs import Run, parent_run_id, reap
 from recitative.tracking.runs import run as open_run
 

@@ -1,10 +1,10 @@
 """`recitative corpus`: the embedded, synthetic corpus -> build/corpus/, in the originals' layouts."""
 
 from recitative.corpora.demo import make_demo_corpus
+from recitative.experiment.places import CORPUS, workers
+from recitative.experiment.repository import guard
 from recitative.files import atomic_folder
 from recitative.params import Params
-from recitative.stages.own_data import guard
-from recitative.stages.workspace import CORPUS, workers
 
 
 def run(params: Params) -> None:

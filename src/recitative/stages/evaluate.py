@@ -24,9 +24,7 @@ from recitative.evaluation.metrics import (
     results_rows,
 )
 from recitative.evaluation.summary import SUMMARY_COLUMNS, summarise
-from recitative.files import atomic_folder, read_json, write_csv, write_json
-from recitative.params import Params
-from recitative.stages.workspace import (
+from recitative.experiment.places import (
     CONTROLS,
     EVALUATE,
     INDEX,
@@ -35,6 +33,8 @@ from recitative.stages.workspace import (
     TRANSFER,
     setting_of,
 )
+from recitative.files import atomic_folder, read_json, write_csv, write_json
+from recitative.params import Params
 
 
 def run(params: Params) -> None:

@@ -10,12 +10,12 @@ from recitative.corpora.base import ROLES
 from recitative.corpora.indexing import IndexedClip
 from recitative.corpora.splits import read_splits
 from recitative.errors import UserError
+from recitative.experiment.parallel import in_parallel
+from recitative.experiment.places import DATA, FEATURES, SPLITS, feature_cache, role_clips, workers
 from recitative.features.extraction import cache_frames, expected_bytes, extract
 from recitative.features.mel import FeatureConfig
 from recitative.files import write_json
 from recitative.params import Params
-from recitative.stages.parallel import in_parallel
-from recitative.stages.workspace import DATA, FEATURES, SPLITS, feature_cache, role_clips, workers
 
 CLIPS = 64  # of a task
 

@@ -4,9 +4,9 @@ import click
 
 from recitative.corpora.base import SOURCE_ROLES, MissingDataError
 from recitative.corpora.indexing import index_role, write_index
+from recitative.experiment.places import DATA, INDEX, workers
 from recitative.files import atomic_folder
 from recitative.params import Params
-from recitative.stages.workspace import DATA, INDEX, workers
 
 
 def run(params: Params) -> None:

@@ -11,6 +11,20 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from recitative.corpora.certificate import require_clean
+from recitative.experiment import labels as identity
+from recitative.experiment.parallel import in_parallel, stop_without
+from recitative.experiment.places import (
+    INDEX,
+    LANGUAGES,
+    PRETRAIN,
+    RESULT,
+    SPLITS,
+    content_key,
+    pretrained_description,
+)
+from recitative.experiment.searched import with_best
+from recitative.experiment.speech import read_speech
+from recitative.experiment.work import make_and_publish
 from recitative.files import atomic_folder, write_csv, write_json
 from recitative.learning.checkpoint import Checkpoint
 from recitative.learning.compute import Compute
@@ -21,20 +35,6 @@ from recitative.models.storage import Description, save_weights
 from recitative.params import Params
 from recitative.reports.figures import history_figure
 from recitative.seeding import derive_seed
-from recitative.stages import identity
-from recitative.stages.ahead import make_and_publish
-from recitative.stages.parallel import in_parallel, stop_without
-from recitative.stages.searched import with_best
-from recitative.stages.speech import read_speech
-from recitative.stages.workspace import (
-    INDEX,
-    LANGUAGES,
-    PRETRAIN,
-    RESULT,
-    SPLITS,
-    content_key,
-    pretrained_description,
-)
 from recitative.tracking.runs import parent_run_id, reap
 from recitative.tracking.runs import run as open_run
 

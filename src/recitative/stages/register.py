@@ -14,11 +14,7 @@ import pandas as pd
 from recitative.corpora.certificate import audit_splits, require_clean
 from recitative.errors import UserError
 from recitative.evaluation.promotion import Gate, Songs, beside, gates
-from recitative.files import atomic_folder, read_json, write_json
-from recitative.params import Params
-from recitative.predict import DESCRIPTION, WEIGHTS
-from recitative.seeding import derive_rng
-from recitative.stages.workspace import (
+from recitative.experiment.places import (
     CONTROLS,
     INDEX,
     PAIRINGS,
@@ -27,6 +23,10 @@ from recitative.stages.workspace import (
     TRANSFER,
     role_clips,
 )
+from recitative.files import atomic_folder, read_json, write_json
+from recitative.params import Params
+from recitative.predict import DESCRIPTION, WEIGHTS
+from recitative.seeding import derive_rng
 from recitative.tracking import registry
 
 TEST_PREDICTIONS = "test_predictions.csv"  # in the bundle: a later candidate is compared on them

@@ -11,25 +11,9 @@ import pandas as pd
 from recitative.corpora.base import ROLES
 from recitative.errors import UserError
 from recitative.evaluation.comparisons import LABEL_COLUMNS
-from recitative.files import atomic_folder, read_csv, read_json, write_csv
-from recitative.learning.config import CONTROLS as ALL_CONTROLS
-from recitative.params import Params
-from recitative.reports.cells import (
-    Cell,
-    Comparison,
-    read_ceilings,
-    read_cells,
-    read_comparisons,
-    song_confusions,
-)
-from recitative.reports.html import Evidence, write_report
-from recitative.reports.links import MlflowLinks
-from recitative.reports.matrix import read_matrix
-from recitative.reports.tables import summary_text
-from recitative.stages import identity
-from recitative.stages.label_kinds import compared_labels
-from recitative.stages.searched import PAGE
-from recitative.stages.workspace import (
+from recitative.experiment import labels as identity
+from recitative.experiment.label_kinds import compared_labels
+from recitative.experiment.places import (
     AGREEMENT,
     CLAIMS,
     CONTROLS,
@@ -46,6 +30,22 @@ from recitative.stages.workspace import (
     SPLITS,
     TRANSFER,
 )
+from recitative.experiment.searched import PAGE
+from recitative.files import atomic_folder, read_csv, read_json, write_csv
+from recitative.learning.config import CONTROLS as ALL_CONTROLS
+from recitative.params import Params
+from recitative.reports.links import MlflowLinks
+from recitative.reports.matrix import read_matrix
+from recitative.reports.page import Evidence, write_report
+from recitative.reports.results import (
+    Cell,
+    Comparison,
+    read_ceilings,
+    read_cells,
+    read_comparisons,
+    song_confusions,
+)
+from recitative.reports.tables import summary_text
 from recitative.tracking.history import earlier_results
 from recitative.tracking.predictions import readable_store
 from recitative.tracking.runs import parent_run_id

@@ -24,6 +24,11 @@ import click
 import torch
 
 from recitative.errors import UserError
+from recitative.experiment import labels as identity
+from recitative.experiment.parallel import in_parallel
+from recitative.experiment.places import SEARCH, SPLITS, content_key, workers
+from recitative.experiment.searched import BEST, PAGE, searchable, space_of, with_values, write_best
+from recitative.experiment.speech import read_speech
 from recitative.files import write_csv
 from recitative.learning import search
 from recitative.learning.compute import Compute
@@ -32,11 +37,6 @@ from recitative.learning.training import fit
 from recitative.params import Params
 from recitative.reports.search_page import write_search_page
 from recitative.seeding import derive_rng, derive_seed
-from recitative.stages import identity
-from recitative.stages.parallel import in_parallel
-from recitative.stages.searched import BEST, PAGE, searchable, space_of, with_values, write_best
-from recitative.stages.speech import read_speech
-from recitative.stages.workspace import SEARCH, SPLITS, content_key, workers
 from recitative.tracking.runs import parent_run_id, reap
 from recitative.tracking.runs import run as open_run
 from recitative.tracking.store import project_root

@@ -6,9 +6,9 @@ from recitative.corpora.base import SOURCE_ROLES
 from recitative.corpora.certificate import certify
 from recitative.corpora.indexing import read_index
 from recitative.corpora.splits import make_splits, write_splits
+from recitative.experiment.places import INDEX, SPLITS
 from recitative.files import atomic_folder, write_json
 from recitative.params import Params
-from recitative.stages.workspace import INDEX, SPLITS
 
 
 def run(params: Params) -> None:

@@ -9,18 +9,11 @@ from pathlib import Path
 import click
 
 from recitative.corpora.certificate import require_clean
-from recitative.files import read_json
-from recitative.learning.compute import Compute
-from recitative.learning.config import TRANSFER_MODES
-from recitative.learning.transfer import encode
-from recitative.models.storage import Description, build_classifier, build_encoder
-from recitative.params import Params
-from recitative.stages import identity
-from recitative.stages.ahead import make_and_publish
-from recitative.stages.cells import Repeat, load_encoder, load_music, music_key, run_repeats
-from recitative.stages.outputs import summary_lines, write_cells
-from recitative.stages.parallel import in_parallel
-from recitative.stages.workspace import (
+from recitative.experiment import labels as identity
+from recitative.experiment.cell import Repeat, load_encoder, load_music, music_key, run_repeats
+from recitative.experiment.outputs import summary_lines, write_cells
+from recitative.experiment.parallel import in_parallel
+from recitative.experiment.places import (
     INDEX,
     PAIRINGS,
     PRETRAIN,
@@ -29,6 +22,13 @@ from recitative.stages.workspace import (
     TRANSFER,
     classifier_description,
 )
+from recitative.experiment.work import make_and_publish
+from recitative.files import read_json
+from recitative.learning.compute import Compute
+from recitative.learning.config import TRANSFER_MODES
+from recitative.learning.transfer import encode
+from recitative.models.storage import Description, build_classifier, build_encoder
+from recitative.params import Params
 from recitative.tracking.runs import Run, parent_run_id, reap
 from recitative.tracking.runs import run as open_run
 

@@ -8,9 +8,9 @@ import psutil
 from joblib import Parallel, delayed
 from joblib.externals.loky import process_executor
 
+from recitative.experiment import cluster
+from recitative.experiment.places import workers
 from recitative.learning.config import ComputeConfig
-from recitative.stages import cluster
-from recitative.stages.workspace import workers
 
 T = TypeVar("T")
 _elsewhere = False  # whether this process is a cluster's

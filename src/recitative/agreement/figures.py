@@ -14,11 +14,11 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from recitative.agreement.alpha import Level, pairwise_agreement
+from recitative.agreement.consensus import Classes, confusion_between_raters
+from recitative.agreement.ratings import Ratings
 from recitative.errors import UserError
-from recitative.evaluation.agreement import Level, pairwise_agreement
-from recitative.evaluation.consensus import Classes, confusion_between_raters
 from recitative.evaluation.metrics import LABELS
-from recitative.evaluation.ratings import Ratings
 from recitative.files import atomic_path
 
 Floats = npt.NDArray[np.float64]

@@ -71,7 +71,7 @@ def describe(heard: Heard) -> str:
 def _folder(model: str | None) -> Path:
     """The folder of the model asked for; without one, the best there is in the registry."""
     if model and model.startswith("s3://"):
-        from recitative.stages.remote import model_from
+        from recitative.commands.share import model_from
 
         return model_from(model)
     if model and not model.startswith("models:/"):

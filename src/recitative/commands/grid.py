@@ -17,7 +17,7 @@ import click
 from filelock import FileLock, Timeout
 
 from recitative.errors import UserError
-from recitative.stages.workspace import REPORT
+from recitative.experiment.places import REPORT
 
 POLL = 10.0  # s
 FINISHED = ("Success", "Failed")

@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from recitative.errors import UserError
-from recitative.evaluation.agreement import (
+from recitative.agreement.alpha import (
     RESAMPLED,
     Floats,
     Ints,
@@ -29,8 +28,9 @@ from recitative.evaluation.agreement import (
     alpha_interval,
     percentile_interval,
 )
+from recitative.agreement.ratings import Ratings
+from recitative.errors import UserError
 from recitative.evaluation.metrics import LABELS, TASKS, Task, macro_f1_from_confusion
-from recitative.evaluation.ratings import Ratings
 from recitative.seeding import derive_rng
 
 LEVEL_OF: dict[Task, Level] = {

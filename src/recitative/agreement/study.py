@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from recitative.evaluation.agreement import Level
-from recitative.evaluation.agreement_table import Row, align, analyse, format_table
-from recitative.evaluation.consensus import Classes
+from recitative.agreement.alpha import Level
+from recitative.agreement.consensus import Classes
+from recitative.agreement.ratings import Ratings, read_ratings
+from recitative.agreement.table import Row, align, analyse, format_table
 from recitative.evaluation.metrics import LABELS
-from recitative.evaluation.ratings import Ratings, read_ratings
 
 EMOTIONS = (
     "anger",

@@ -22,10 +22,7 @@ import yaml
 
 from recitative.errors import UserError
 from recitative.evaluation.metrics import Level, decide, score, to_song_level
-from recitative.files import write_json
-from recitative.params import Params, load_params
-from recitative.stages import featurize, index, pretrain, split, transfer
-from recitative.stages.workspace import (
+from recitative.experiment.places import (
     DATA,
     FAULTS,
     PAIRINGS,
@@ -35,6 +32,9 @@ from recitative.stages.workspace import (
     content_key,
     feature_cache,
 )
+from recitative.files import write_json
+from recitative.params import Params, load_params
+from recitative.stages import featurize, index, pretrain, split, transfer
 from recitative.switches import AUTO, PROTOCOLS, ROWS, SIZES
 
 

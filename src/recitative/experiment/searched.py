@@ -9,10 +9,10 @@ import yaml
 from pydantic import ValidationError
 
 from recitative.errors import UserError
+from recitative.experiment.places import SEARCH
 from recitative.files import atomic_path
 from recitative.learning.space import Dimension
 from recitative.params import Params
-from recitative.stages.workspace import SEARCH
 
 BEST = SEARCH / "best.yaml"
 PAGE = SEARCH / "search.html"

@@ -8,24 +8,20 @@ deleted: it may be the only place where its files have their names.
 """
 
 import fcntl
-import json
 import os
 import shutil
-import subprocess
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from recitative.corpora.base import MissingDataError
-from recitative.errors import UserError
+from recitative.experiment.places import DATA
+from recitative.experiment.repository import IMPORT, dvc, files_below, is_import, require_known
 from recitative.files import atomic_folder
 from recitative.params import Params
-from recitative.stages.workspace import DATA
 
 FICLONE = 0x40049409  # Linux: share the blocks of one file with another, copy on write
-IMPORT = Path("data.dvc")
 EMBEDDED = """\
 # The data folder: an unfrozen import of the embedded corpus. For corpora of your own:
 # `make use-data DATA=PATH` (never `dvc add data` on this file: see docs/datasets.md).
@@ -54,19 +50,19 @@ def use(params: Params, folder: Path) -> None:
             "params.yaml names (datasets.*.folder)"
         )
     if source == DATA.resolve():
-        if _is_import():
-            _dvc("remove", str(IMPORT))
-        _dvc("add", "--quiet", str(DATA))
+        if is_import():
+            dvc("remove", str(IMPORT))
+        dvc("add", "--quiet", str(DATA))
         click.echo("data/ is tracked as it is; `dvc repro` runs on it")
         return
-    _require_known(DATA)
+    require_known(DATA)
     ways: Counter[str] = Counter()
     with atomic_folder(DATA) as fresh:
         for name in found:
-            for path in _files(source / name):
+            for path in files_below(source / name):
                 ways[_link(path, fresh / path.relative_to(source))] += 1
         _put_aside()
-    _dvc("add", "--quiet", str(DATA))
+    dvc("add", "--quiet", str(DATA))
     counted = ", ".join(f"{count} {way}" for way, count in ways.items())
     click.echo(f"data/ now holds {', '.join(found)} from {source} ({counted})")
     for name in sorted(set(wanted) - set(found)):
@@ -82,32 +78,15 @@ def use_demo() -> None:
     Raises:
         UserError: data/ holds what DVC does not know.
     """
-    _require_known(DATA)
+    require_known(DATA)
     _put_aside()
     IMPORT.write_text(EMBEDDED, encoding="utf-8")
     click.echo("data.dvc imports the embedded corpus; next: `dvc repro`")
 
 
-def guard() -> None:
-    """Stop before DVC would overwrite files that somebody put into the imported data/ by hand.
-
-    The stage that makes the embedded corpus asks this first. With it unchanged, DVC itself refuses
-    to remove what it does not know (`persist`); but a new one it copies over files of equal names.
-
-    Raises:
-        UserError: data.dvc is the import, and data/ holds what DVC does not know.
-    """
-    if _is_import():
-        _require_known(DATA)
-
-
-def _is_import() -> bool:
-    return IMPORT.exists() and "build/corpus" in IMPORT.read_text(encoding="utf-8")
-
-
 def _put_aside() -> None:
     """Make room for another data/: the import's is made again at will, any other is renamed."""
-    if _is_import():
+    if is_import():
         shutil.rmtree(DATA, ignore_errors=True)
     elif DATA.exists():
         names = (DATA.with_name(f"data.kept{number}") for number in ("", *range(2, 10_000)))
@@ -118,44 +97,7 @@ def _put_aside() -> None:
             f"take it back: `make use-data DATA={kept}`"
         )
     if IMPORT.exists():
-        _dvc("remove", str(IMPORT))
-
-
-def _require_known(folder: Path) -> None:
-    """Refuse where a file in data/ is in no DVC cache: it may be the only copy."""
-    if not folder.exists():
-        return
-    status = json.loads(_dvc("data", "status", "--granular", "--json") or "{}")
-    uncommitted = status.get("uncommitted", {})
-    names = [
-        name
-        for kind in ("added", "modified", "unknown")
-        for name in _names(uncommitted.get(kind, []))
-        if Path(name).parts[:1] == (folder.name,) and Path(name).is_file()
-    ]
-    tracked = IMPORT.exists() and "md5" in IMPORT.read_text(encoding="utf-8")
-    if not tracked:
-        names += [str(path) for path in _files(folder)]
-    if names:
-        raise UserError(
-            f"{names[0]}: in data/, but not known to DVC ({len(names)} such files): it may be the "
-            "only copy. Move it away, or keep it with `make use-data DATA=data`"
-        )
-
-
-def _names(entries: list[object]) -> Iterator[str]:
-    for entry in entries:
-        yield str(entry["path"] if isinstance(entry, dict) else entry)
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """Every file below `folder`; links to folders are followed, but in no circle."""
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        here = Path(parent)
-        above = {ancestor.resolve() for ancestor in (here, *here.parents)}
-        folders[:] = sorted(name for name in folders if (here / name).resolve() not in above)
-        for name in sorted(names):
-            yield here / name
+        dvc("remove", str(IMPORT))
 
 
 def _link(source: Path, target: Path) -> str:
@@ -178,11 +120,3 @@ def _link(source: Path, target: Path) -> str:
         shutil.copyfile(source, target)
         return "copied"
     return "hard-linked"
-
-
-def _dvc(*arguments: str) -> str:
-    done = subprocess.run(["dvc", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        reason = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
-        raise UserError(f"`dvc {' '.join(arguments)}` failed: {reason}")
-    return done.stdout

@@ -16,17 +16,20 @@ import pandas as pd
 import torch
 from filelock import FileLock
 
+from recitative.agreement.consensus import label_shares
+from recitative.agreement.ratings import read_music_ratings
 from recitative.corpora.splits import SplitRow, parts_for_fold, read_splits
-from recitative.evaluation.consensus import label_shares
 from recitative.evaluation.metrics import TASKS, decide, score, to_song_level
-from recitative.evaluation.ratings import read_music_ratings
+from recitative.experiment import labels as identity
+from recitative.experiment.parallel import in_parallel, stop_without
+from recitative.experiment.places import FEATURES, INDEX, SPLITS, content_key, role_clips
 from recitative.features.store import FeatureStore, band_statistics
 from recitative.files import atomic_path, read_json, write_json
 from recitative.learning.checkpoint import Checkpoint
 from recitative.learning.compute import Compute
 from recitative.learning.config import TRANSFER_MODES, TransferConfig
 from recitative.learning.labels import Opinion, reliable_part, training_labels
-from recitative.learning.music import LabelledSegments
+from recitative.learning.segments import LabelledSegments
 from recitative.learning.transfer import Parts, calibrate, encode, fit_mode, predict_segments
 from recitative.models.storage import (
     Description,
@@ -38,9 +41,6 @@ from recitative.models.storage import (
 from recitative.params import Params
 from recitative.reports.figures import confusion_figure, history_figure
 from recitative.seeding import derive_seed, seed_everything
-from recitative.stages import identity
-from recitative.stages.parallel import in_parallel, stop_without
-from recitative.stages.workspace import FEATURES, INDEX, SPLITS, content_key, role_clips
 from recitative.tracking.runs import Run
 from recitative.tracking.runs import run as open_run
 

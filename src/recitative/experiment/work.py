@@ -11,8 +11,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from recitative.experiment.places import RESULT, working, working_ahead
 from recitative.files import atomic_folder, read_json
-from recitative.stages.workspace import RESULT, working, working_ahead
 
 
 class Item(Protocol):

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from recitative.evaluation.agreement import Level, Resampled, alpha_from_long, alpha_interval
-from recitative.evaluation.ratings import Ratings
+from recitative.agreement.alpha import Level, Resampled, alpha_from_long, alpha_interval
+from recitative.agreement.ratings import Ratings
 from recitative.seeding import derive_rng
 
 Row = dict[str, Any]

@@ -4,9 +4,9 @@ import os
 import subprocess
 from typing import TYPE_CHECKING, Any
 
+from recitative.experiment.places import FEATURES, SPLITS, file_digest, setting_of
 from recitative.files import read_json
 from recitative.params import Params, flatten
-from recitative.stages.workspace import FEATURES, SPLITS, file_digest, setting_of
 from recitative.tracking.runs import Input
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ import click
 from recitative.corpora.audit_data import audit_data, format_audit
 from recitative.corpora.certificate import audit_splits
 from recitative.corpora.indexing import index_role
+from recitative.experiment.places import DATA, INDEX, SPLITS, workers
 from recitative.params import Params
-from recitative.stages.workspace import DATA, INDEX, SPLITS, workers
 
 
 def data(params: Params) -> None:

@@ -21,8 +21,8 @@ from recitative.learning.config import (
     PretrainConfig,
     TransferConfig,
 )
-from recitative.learning.music import LabelledSegments
 from recitative.learning.pretraining import Speech, prepare
+from recitative.learning.segments import LabelledSegments
 from recitative.learning.training import fit
 from recitative.learning.transfer import Parts, encode, fit_mode, predict_segments
 from recitative.models.config import EncoderConfig

@@ -10,10 +10,10 @@ from typing import Any, get_args
 import pandas as pd
 
 from recitative.evaluation.comparisons import CellKey, compare_labels, split_cells
+from recitative.experiment.earlier import earlier_predictions
+from recitative.experiment.places import PAIRINGS, TRANSFER
 from recitative.learning.config import LabelKind
 from recitative.params import Params
-from recitative.stages.earlier import earlier_predictions
-from recitative.stages.workspace import PAIRINGS, TRANSFER
 
 Tables = dict[CellKey, pd.DataFrame]
 

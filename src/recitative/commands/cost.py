@@ -24,20 +24,20 @@ import click
 import yaml
 
 from recitative.audio import load_audio
+from recitative.commands.rates import Rates, measure
 from recitative.errors import UserError
-from recitative.features.mel import log_mel
-from recitative.learning.compute import Compute
-from recitative.learning.config import CONTROLS, NETWORKS
-from recitative.learning.rates import Rates, measure
-from recitative.params import Params, params_of
-from recitative.stages.parallel import in_parallel
-from recitative.stages.workspace import (
+from recitative.experiment.parallel import in_parallel
+from recitative.experiment.places import (
     INDEX,
     PAIRINGS,
     classifier_description,
     pretrained_description,
     workers,
 )
+from recitative.features.mel import log_mel
+from recitative.learning.compute import Compute
+from recitative.learning.config import CONTROLS, NETWORKS
+from recitative.params import Params, params_of
 
 GIB = 1024**3
 SONG_SECONDS = 30  # of the paper's clips

@@ -65,7 +65,7 @@ def krippendorff_alpha(
     if table.ndim != 2:
         raise ValueError(f"ratings must be raters by units, not {table.ndim}-dimensional")
     if table.size >= _LARGE:
-        from recitative.evaluation.tally import tally  # 1 s to import, and to compile once
+        from recitative.agreement.tally import tally  # 1 s to import, and to compile once
 
         counted = tally(table)
         if counted is not None:

@@ -1,10 +1,10 @@
 """The speech of one role, as the stages that pretrain on it read it."""
 
 from recitative.corpora.splits import read_splits
+from recitative.experiment.places import FEATURES, SPLITS
 from recitative.features.mel import FeatureConfig
 from recitative.features.store import FeatureStore
 from recitative.learning.pretraining import Speech
-from recitative.stages.workspace import FEATURES, SPLITS
 
 
 def read_speech(role: str, features: FeatureConfig) -> Speech:

@@ -17,12 +17,12 @@ from matplotlib.figure import Figure as Picture
 from recitative.evaluation.comparisons import NO_PRETRAINING
 from recitative.evaluation.metrics import LABELS, TASKS
 from recitative.files import atomic_path, write_csv
-from recitative.reports import cells as reading
 from recitative.reports import figures
 from recitative.reports import matrix as whole
-from recitative.reports.cells import LANGUAGES, Cell, Comparison
+from recitative.reports import results as reading
 from recitative.reports.headline import headline
 from recitative.reports.links import MlflowLinks
+from recitative.reports.results import LANGUAGES, Cell, Comparison
 from recitative.reports.tables import SYNTHETIC, bounds, latex_matrix, write_latex
 
 HERE = Path(__file__).parent

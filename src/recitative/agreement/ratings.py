@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from recitative.agreement.alpha import Floats, Ints, Level
 from recitative.errors import UserError
-from recitative.evaluation.agreement import Floats, Ints, Level
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})  # texts of no rating, any case
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {

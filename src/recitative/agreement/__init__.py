@@ -1,0 +1,1 @@
+"""How far listeners agree: ratings, Krippendorff's alpha, consensus, the ISMIR 2020 study."""
