@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from recitative.config import Section
-from recitative.corpora.base import QUADRANTS
 from recitative.features.store import FeatureStore, write_store
 from recitative.learning.compute import Compute
 from recitative.learning.segments import LabelledSegments
 from recitative.models import build_model
 from recitative.models.config import CPCConfig, EncoderConfig, SCAEConfig
+from recitative.vocabulary import QUADRANTS
 
 BANDS, FRAMES, HOP = 16, 5, 2
 ENCODER = EncoderConfig(filters=(4, 4, 8), pools=(2, 2, 2), last_pool=2)

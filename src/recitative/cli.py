@@ -11,9 +11,7 @@ import click
 
 from recitative import __version__
 from recitative.errors import UserError
-
-LANGUAGES = ("eng", "man", "mix")
-PAIRINGS = ("eng2eng", "man2eng", "mix2eng", "eng2man", "man2man", "mix2man")
+from recitative.vocabulary import MUSIC, PAIRINGS, SPEECH
 
 # Threads multiply with processes: one each, before numpy and torch are loaded.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -96,7 +94,7 @@ def search() -> None:
     """Search the pretraining's parameters: build/search/."""
 
 
-@_stage("pretrain", click.argument("language", type=click.Choice(LANGUAGES)))
+@_stage("pretrain", click.argument("language", type=click.Choice(SPEECH)))
 def pretrain() -> None:
     """Pretrain on the speech of one LANGUAGE: build/pretrain/LANGUAGE/."""
 
@@ -106,7 +104,7 @@ def transfer() -> None:
     """Transfer to music, PAIRING by pairing: build/transfer/PAIRING/."""
 
 
-@_stage("controls", click.argument("music", metavar="LANGUAGE", type=click.Choice(["eng", "man"])))
+@_stage("controls", click.argument("music", metavar="LANGUAGE", type=click.Choice(MUSIC)))
 def controls() -> None:
     """Run the controls on the music of one LANGUAGE: build/controls/LANGUAGE/."""
 

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from recitative.audio import load_audio
-from recitative.corpora.base import QUADRANTS
 from recitative.errors import UserError
 from recitative.features.mel import FeatureConfig, log_mel
 from recitative.files import read_json
@@ -22,6 +21,7 @@ from recitative.learning.config import ComputeConfig
 from recitative.learning.transfer import EVALUATION_BATCH, probabilities
 from recitative.models.classifier import EmotionClassifier
 from recitative.models.storage import Description, build_classifier, build_encoder, load_weights
+from recitative.vocabulary import QUADRANTS
 
 DESCRIPTION, WEIGHTS = "model.json", "model.safetensors"
 

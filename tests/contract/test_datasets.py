@@ -15,7 +15,6 @@ from pydantic import ValidationError
 
 import trees
 from recitative.corpora.base import (
-    QUADRANTS,
     Clip,
     DatasetConfig,
     MissingDataError,
@@ -26,6 +25,7 @@ from recitative.corpora.base import (
 )
 from recitative.corpora.layout import AUDIO_SUFFIXES
 from recitative.errors import UserError
+from recitative.vocabulary import QUADRANTS
 
 ADAPTERS = sorted(datasets())
 

@@ -20,8 +20,9 @@ from click.testing import CliRunner, Result
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 import trees
-from recitative.cli import PAIRINGS, cli
+from recitative.cli import cli
 from recitative.tracking.store import client
+from recitative.vocabulary import PAIRINGS
 
 ROOT = Path(__file__).parents[2]
 SPEECH = ("eng", "man", "mix")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from recitative.corpora.balance import BalanceConfig
-from recitative.corpora.base import QUADRANTS, ROLES, SOURCE_ROLES
+from recitative.corpora.base import ROLES, SOURCE_ROLES
 from recitative.corpora.certificate import (
     CERTIFICATE,
     LeakError,
@@ -29,6 +29,7 @@ from recitative.corpora.splits import (
 )
 from recitative.errors import UserError
 from recitative.files import write_json
+from recitative.vocabulary import QUADRANTS
 
 HOLDOUT = SplitConfig()
 FOLDS = SplitConfig(scheme="grouped_folds")

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import trees
-from recitative.corpora.base import QUADRANTS, Clip, Problem, datasets, parse_dataset_config
+from recitative.corpora.base import Clip, Problem, datasets, parse_dataset_config
 from recitative.corpora.indexing import (
     IndexedClip,
     IndexedRating,
@@ -33,6 +33,7 @@ from recitative.corpora.quadrants import (
 )
 from recitative.errors import UserError
 from recitative.files import read_csv
+from recitative.vocabulary import QUADRANTS
 
 
 def index(role: str, section: dict[str, Any], data: Path) -> RoleIndex:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from sklearn.model_selection import StratifiedGroupKFold
 
 from recitative.corpora.balance import BalanceConfig, balance, choose_seconds, total_seconds
-from recitative.corpora.base import QUADRANTS, SOURCE_ROLES
+from recitative.corpora.base import SOURCE_ROLES
 from recitative.corpora.splits import (
     SplitConfig,
     SplitRow,
@@ -26,6 +26,7 @@ from recitative.corpora.splits import (
 )
 from recitative.corpora.stratify import Unit, draw
 from recitative.errors import UserError
+from recitative.vocabulary import QUADRANTS
 
 ALL = BalanceConfig(speech_hours=None, music_hours=None)
 FOLDS = SplitConfig(scheme="grouped_folds")

@@ -12,7 +12,6 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 
 import tiny
-from recitative.corpora.base import QUADRANTS
 from recitative.features.shards import MappedFrames
 from recitative.features.store import FeatureStore
 from recitative.learning.config import TRANSFER_MODES, ControlsConfig, TransferConfig
@@ -22,6 +21,7 @@ from recitative.learning.transfer import Parts, calibrate, encode, fit_mode, pre
 from recitative.models import encoder_of
 from recitative.models.classifier import TASKS, EmotionClassifier, class_weights, multitask_losses
 from recitative.models.config import ClassifierConfig
+from recitative.vocabulary import QUADRANTS
 
 SONGS = [0, 0, 1, 2, 2, 1, 3, 3, 0, 2, 0, 0, 1, 3, 2, 1]
 SIZES = ClassifierConfig(trunk=(8,), block=(8,), pooled_trunk=(8,))

@@ -32,6 +32,7 @@ from recitative.agreement.ratings import Ratings
 from recitative.errors import UserError
 from recitative.evaluation.metrics import LABELS, TASKS, Task, macro_f1_from_confusion
 from recitative.seeding import derive_rng
+from recitative.vocabulary import SIGNS
 
 LEVEL_OF: dict[Task, Level] = {
     "arousal": "interval",
@@ -96,9 +97,9 @@ def task_classes(ratings: Ratings, task: Task, midpoint: float = 0.0) -> Classes
     """
     values = {name: _value(ratings, name) for name in ("arousal", "valence")}
     arousal, valence = (sign_codes(value, midpoint) for value in values.values())
-    # Q1 A+V+, Q2 A+V-, Q3 A-V-, Q4 A-V+.
-    quadrant = np.where(arousal == 1, np.where(valence == 1, 0, 1), np.where(valence == 1, 3, 2))
-    quadrant = np.where((arousal < 0) | (valence < 0), -1, quadrant)
+    quadrant = np.full(arousal.shape, -1)
+    for place, (high, positive) in enumerate(SIGNS.values()):
+        quadrant[(arousal == (high > 0)) & (valence == (positive > 0))] = place
     code = {"quadrant": quadrant, "arousal": arousal, "valence": valence}[task]
     needed = ("arousal", "valence") if task == "quadrant" else (task,)
     given = ~np.any([np.isnan(values[name]) for name in needed], axis=0)

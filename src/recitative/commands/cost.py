@@ -29,7 +29,6 @@ from recitative.errors import UserError
 from recitative.experiment.parallel import in_parallel
 from recitative.experiment.places import (
     INDEX,
-    PAIRINGS,
     classifier_description,
     pretrained_description,
     workers,
@@ -38,10 +37,10 @@ from recitative.features.mel import log_mel
 from recitative.learning.compute import Compute
 from recitative.learning.config import CONTROLS, NETWORKS
 from recitative.params import Params, params_of
+from recitative.vocabulary import MUSIC, PAIRINGS, SPEECH
 
 GIB = 1024**3
 SONG_SECONDS = 30  # of the paper's clips
-LANGUAGES, MUSIC = 3, 2
 STAGES = 20  # processes that `dvc repro` starts, one after another
 HEAVY = 17  # of them import torch, scipy or MLflow
 DVC_SECONDS = 1.5  # a stage: hashing, locking, copying
@@ -229,7 +228,7 @@ def estimate(params: Params, machine: Machine) -> Iterator[Line]:
         count = len(tasks) if trainings is None else trainings
         return Line(what, count, sum(tasks), makespan(tasks, side) + begun)
 
-    yield line("features", [machine.audio * (2 * speech + MUSIC * music) / side] * side, 0)
+    yield line("features", [machine.audio * (2 * speech + len(MUSIC) * music) / side] * side, 0)
     search = params.search
     if search.trials:
         seen = speech * min(1.0, search.max_segments / _segments(params, speech)) if (
@@ -238,7 +237,7 @@ def estimate(params: Params, machine: Machine) -> Iterator[Line]:
         trial = search.seeds * search.epochs * rates.pretrain * seen + machine.run
         yield line("search", [trial] * search.trials)
     epochs = params.pretrain.epochs
-    yield line("pretrain", [epochs * rates.pretrain * speech + machine.run] * LANGUAGES)
+    yield line("pretrain", [epochs * rates.pretrain * speech + machine.run] * len(SPEECH))
     frozen = transfer.frozen.epochs * rates.frozen * music
     released = transfer.released.epochs * rates.released * music
     tested = 2 * rates.predict * music  # validation and test, of both modes
@@ -257,10 +256,10 @@ def estimate(params: Params, machine: Machine) -> Iterator[Line]:
             "scratch": params.controls.scratch_epochs * rates.released * music,
         }.items()
         if name in params.controls.names
-        for _ in range(MUSIC * transfer.repeats)
+        for _ in range(len(MUSIC) * transfer.repeats)
     ]
     others = [name for name in params.controls.names if name in CONTROLS and name not in NETWORKS]
-    yield line("controls", tasks + [2 * machine.run] * (MUSIC * len(others)))
+    yield line("controls", tasks + [2 * machine.run] * (len(MUSIC) * len(others)))
     around = STAGES * DVC_SECONDS + HEAVY * machine.start + COMPARED * machine.compared
     yield Line("around: stages, statistics, report", 0, around, around)
 
@@ -315,10 +314,10 @@ def _disk(grid: Sequence[tuple[str, Params]]) -> float:
         speech, music = _hours(params)
         features = params.features
         rate = 3600 * features.sample_rate / features.hop_length * 4 * features.n_mels
-        frames[speech, music] = (3 * speech + MUSIC * music) * rate
+        frames[speech, music] = (3 * speech + len(MUSIC) * music) * rate
         kept = params.transfer.repeats if params.transfer.keep == "all" else 1
-        cells = len(PAIRINGS) * len(params.transfer.modes) + MUSIC * len(NETWORKS)
-        total += cells * kept * WEIGHTS + 2 * MUSIC * WEIGHTS
+        cells = len(PAIRINGS) * len(params.transfer.modes) + len(MUSIC) * len(NETWORKS)
+        total += cells * kept * WEIGHTS + 2 * len(MUSIC) * WEIGHTS
         total += 0.2e6 * (cells * params.transfer.repeats + params.search.trials)
     return total + sum(frames.values())
 

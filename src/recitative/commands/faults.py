@@ -25,7 +25,6 @@ from recitative.evaluation.metrics import Level, decide, score, to_song_level
 from recitative.experiment.places import (
     DATA,
     FAULTS,
-    PAIRINGS,
     PRETRAIN,
     SPLITS,
     TRANSFER,
@@ -36,6 +35,7 @@ from recitative.files import write_json
 from recitative.params import Params, load_params
 from recitative.stages import featurize, index, pretrain, split, transfer
 from recitative.switches import AUTO, PROTOCOLS, ROWS, SIZES
+from recitative.vocabulary import PAIRINGS
 
 
 @dataclass(frozen=True)

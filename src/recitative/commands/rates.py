@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from recitative.corpora.base import QUADRANTS
 from recitative.features.store import FeatureStore, write_store
 from recitative.learning.compute import Compute
 from recitative.learning.config import (
@@ -27,6 +26,7 @@ from recitative.learning.training import fit
 from recitative.learning.transfer import Parts, encode, fit_mode, predict_segments
 from recitative.models.config import EncoderConfig
 from recitative.models.storage import Description, build_classifier, build_encoder
+from recitative.vocabulary import QUADRANTS
 
 CLIP_FRAMES = 400  # about 13 s
 SPEECH_CLIPS, SONGS = 14, 14

@@ -15,8 +15,9 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from recitative.corpora.base import QUADRANTS, Problem
+from recitative.corpora.base import Problem
 from recitative.corpora.indexing import CUT_OFF, UNREADABLE, IndexedClip, RoleIndex
+from recitative.vocabulary import QUADRANTS
 
 Fault = Literal["unreadable", "not finite", "silent", "cut off", "too short"]
 FAULTS: tuple[Fault, ...] = ("unreadable", "not finite", "silent", "cut off", "too short")

@@ -15,7 +15,6 @@ from recitative.config import Section
 from recitative.errors import UserError
 
 Language = Literal["eng", "man"]
-QUADRANTS = ("Q1", "Q2", "Q3", "Q4")  # Russell: A+V+, A+V-, A-V-, A-V+
 SPEECH_ROLES = ("speech-eng", "speech-man", "speech-mix")
 MUSIC_ROLES = ("music-eng", "music-man")
 SOURCE_ROLES = ("speech-eng", "speech-man", *MUSIC_ROLES)  # read from disk; the mix is drawn

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from recitative.corpora.balance import SplitClip, total_seconds
-from recitative.corpora.base import MUSIC_ROLES, QUADRANTS, SOURCE_ROLES
+from recitative.corpora.base import MUSIC_ROLES, SOURCE_ROLES
 from recitative.corpora.indexing import read_index
 from recitative.corpora.splits import (
     PARTS,
@@ -24,6 +24,7 @@ from recitative.corpora.splits import (
 )
 from recitative.errors import UserError
 from recitative.files import read_json
+from recitative.vocabulary import QUADRANTS
 
 CERTIFICATE = "certificate.json"  # in the folder of the splits
 

@@ -21,7 +21,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from recitative.corpora.base import (
-    QUADRANTS,
     Clip,
     DatasetConfig,
     Problem,
@@ -36,6 +35,7 @@ from recitative.corpora.layout import (
     natural_key,
     read_table,
 )
+from recitative.vocabulary import QUADRANTS
 
 ANNOTATIONS = "panda_dataset_taffc_annotations.csv"
 METADATA = "panda_dataset_taffc_metadata.csv"

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Literal
 
 from recitative.corpora.base import Clip, DatasetConfig, Problem
+from recitative.vocabulary import SIGNS
 
 Threshold = Literal["zero", "mean", "median"]
 Ties = Literal["drop", "positive", "negative"]
@@ -44,17 +45,15 @@ def quadrant_of(
 
     None for a value on its threshold where `ties` is ``drop``; else it counts as `ties` says.
     """
-    high = []
+    signs = []
     for value, threshold in ((arousal, arousal_threshold), (valence, valence_threshold)):
         if is_tie(value, threshold):
             if ties == "drop":
                 return None
-            high.append(ties == "positive")
+            signs.append(1 if ties == "positive" else -1)
         else:
-            high.append(value > threshold)
-    return {(True, True): "Q1", (True, False): "Q2", (False, False): "Q3", (False, True): "Q4"}[
-        (high[0], high[1])
-    ]
+            signs.append(1 if value > threshold else -1)
+    return next(name for name, both in SIGNS.items() if both == tuple(signs))
 
 
 def label_quadrants(clips: Sequence[Clip], config: NumericConfig) -> Iterator[Clip | Problem]:

@@ -21,11 +21,12 @@ from recitative.corpora.balance import (
     choose_seconds,
     total_seconds,
 )
-from recitative.corpora.base import MUSIC_ROLES, QUADRANTS, SOURCE_ROLES
+from recitative.corpora.base import MUSIC_ROLES, SOURCE_ROLES
 from recitative.corpora.stratify import Unit, check_groups, draw, group_units
 from recitative.errors import UserError
 from recitative.files import stream_csv, write_csv
 from recitative.seeding import derive_rng
+from recitative.vocabulary import QUADRANTS
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)

@@ -13,8 +13,9 @@ import numpy as np
 from scipy.cluster.hierarchy import DisjointSet
 
 from recitative.corpora.balance import SplitClip, total_seconds
-from recitative.corpora.base import MUSIC_ROLES, QUADRANTS
+from recitative.corpora.base import MUSIC_ROLES
 from recitative.errors import UserError
+from recitative.vocabulary import QUADRANTS
 
 CANDIDATES = 64  # drawn at random for every part
 SLACK = 0.005  # the first candidate this near to the best one is taken: seeds keep their say

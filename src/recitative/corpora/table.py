@@ -14,7 +14,7 @@ import posixpath
 from collections.abc import Iterator
 from pathlib import Path
 
-from recitative.corpora.base import QUADRANTS, Clip, Problem, register_dataset
+from recitative.corpora.base import Clip, Problem, register_dataset
 from recitative.corpora.layout import (
     Row,
     group_name,
@@ -26,6 +26,7 @@ from recitative.corpora.layout import (
 )
 from recitative.corpora.quadrants import NumericConfig, label_quadrants
 from recitative.errors import UserError
+from recitative.vocabulary import QUADRANTS
 
 
 class TableConfig(NumericConfig):

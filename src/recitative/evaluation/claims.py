@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from recitative.evaluation.comparisons import NO_PRETRAINING
+from recitative.vocabulary import MUSIC, SPEECH
 
 FE, FULL = "feature_extraction", "full"
-ARCHS, MUSIC, SPEECH = ("scae", "cpc"), ("eng", "man"), ("eng", "man", "mix")
+ARCHS = ("scae", "cpc")
 OTHER = {"eng": "man", "man": "eng"}
 FIRST, SECOND = "1", "2"  # the paper's experiments
 

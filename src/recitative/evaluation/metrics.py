@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from recitative.errors import UserError
+from recitative.vocabulary import QUADRANTS, SIGNS
 
 Task = Literal["quadrant", "arousal", "valence"]
 Level = Literal["segment", "song"]
@@ -31,15 +32,15 @@ AVERAGES: tuple[Average, ...] = get_args(Average)
 
 # A label's code is its place here. Binary: the positive class is 1.
 LABELS: dict[Task, tuple[str, ...]] = {
-    "quadrant": ("Q1", "Q2", "Q3", "Q4"),
+    "quadrant": QUADRANTS,
     "arousal": ("A-", "A+"),
     "valence": ("V-", "V+"),
 }
-# The code of each quadrant (Russell): Q1 A+V+, Q2 A+V-, Q3 A-V-, Q4 A-V+.
+# The code of each quadrant in each task.
 QUADRANT_CODES: dict[Task, dict[str, int]] = {
-    "quadrant": {"Q1": 0, "Q2": 1, "Q3": 2, "Q4": 3},
-    "arousal": {"Q1": 1, "Q2": 1, "Q3": 0, "Q4": 0},
-    "valence": {"Q1": 1, "Q2": 0, "Q3": 0, "Q4": 1},
+    "quadrant": {name: code for code, name in enumerate(QUADRANTS)},
+    "arousal": {name: int(arousal > 0) for name, (arousal, _) in SIGNS.items()},
+    "valence": {name: int(valence > 0) for name, (_, valence) in SIGNS.items()},
 }
 THRESHOLD = 0.5  # probability at or above which a binary task is positive
 

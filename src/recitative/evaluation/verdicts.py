@@ -42,6 +42,7 @@ from recitative.evaluation.contrasts import Contrast, SongSet, contrast, permuta
 from recitative.evaluation.metrics import Floats, SongDecisions, require_same_songs, song_decisions
 from recitative.evaluation.statistics import DRAWS, MARGIN, _interval, _tail, holm, songs_needed
 from recitative.seeding import derive_rng
+from recitative.vocabulary import MUSIC
 
 Word = Literal["supported", "refuted", "undecided", "not testable here"]
 SIGNIFICANCE = 0.05  # of a Holm-corrected p
@@ -426,7 +427,7 @@ def _setting(
 
 def _agree_less(evidence: Evidence) -> _Tested | Verdict:
     """Claim 11: alpha of the quadrants, English less Mandarin; both bootstraps are independent."""
-    absent = [music for music in ("eng", "man") if music not in evidence.agreement]
+    absent = [music for music in MUSIC if music not in evidence.agreement]
     if absent:
         return _untestable(
             AGREE_LESS,

@@ -6,6 +6,7 @@ from recitative.evaluation.metrics import check_predictions
 from recitative.experiment.places import SPLITS, file_digest
 from recitative.params import Params
 from recitative.tracking.predictions import RunPredictions, predictions_of
+from recitative.vocabulary import MUSIC
 
 
 def earlier_predictions(params: Params, labels: str) -> Iterator[RunPredictions]:
@@ -18,7 +19,7 @@ def earlier_predictions(params: Params, labels: str) -> Iterator[RunPredictions]
     Raises:
         UserError: the MLflow store cannot be read, or a table in it cannot be scored.
     """
-    hashes = {music: file_digest(SPLITS / f"music-{music}.csv") for music in ("eng", "man")}
+    hashes = {music: file_digest(SPLITS / f"music-{music}.csv") for music in MUSIC}
     same = {"size": params.size, "transfer.head": params.transfer.head}
     for found in predictions_of(hashes, params.protocol, labels, same):
         check_predictions(found.table, f"MLflow run {found.run_id}: predictions.csv")

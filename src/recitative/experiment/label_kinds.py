@@ -11,9 +11,10 @@ import pandas as pd
 
 from recitative.evaluation.comparisons import CellKey, compare_labels, split_cells
 from recitative.experiment.earlier import earlier_predictions
-from recitative.experiment.places import PAIRINGS, TRANSFER
+from recitative.experiment.places import TRANSFER
 from recitative.learning.config import LabelKind
 from recitative.params import Params
+from recitative.vocabulary import PAIRINGS
 
 Tables = dict[CellKey, pd.DataFrame]
 

@@ -4,10 +4,11 @@ import os
 import subprocess
 from typing import TYPE_CHECKING, Any
 
-from recitative.experiment.places import FEATURES, SPLITS, file_digest, setting_of
+from recitative.experiment.places import FEATURES, SPLITS, file_digest
 from recitative.files import read_json
 from recitative.params import Params, flatten
 from recitative.tracking.runs import Input
+from recitative.vocabulary import setting_of
 
 if TYPE_CHECKING:
     from recitative.learning.compute import Compute
@@ -17,9 +18,10 @@ def labels(
     params: Params, compute: "Compute | str", speech: str, music: str, mode: str, repeat: int | str
 ) -> dict[str, Any]:
     """The labels of a cell: logged as params and as tags, so that every view of MLflow has them."""
+    pairing = "none" if music == "none" else f"{speech}2{music}"
     return {
-        "pairing": f"{speech}2{music}" if music != "none" else "none",
-        "setting": setting_of(speech, music) if music != "none" else "none",
+        "pairing": pairing,
+        "setting": "none" if pairing == "none" else setting_of(pairing),
         "speech_language": speech,
         "music_language": music,
         "arch": params.pretrain.arch,

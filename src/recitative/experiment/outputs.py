@@ -8,13 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from recitative.corpora.base import QUADRANTS
 from recitative.experiment.cell import Finished, scores
 from recitative.experiment.labels import feature_hash
 from recitative.files import atomic_folder, atomic_path, read_json, write_json
 from recitative.models.storage import Description
 from recitative.params import Params
 from recitative.tracking.runs import Run
+from recitative.vocabulary import QUADRANTS
 
 
 @dataclass(frozen=True)

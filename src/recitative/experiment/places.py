@@ -42,11 +42,9 @@ CLAIMS = BUILD / "claims"
 FAULTS = BUILD / "faults"  # of `recitative faults`, no stage: there or not
 REPORT = BUILD / "report"
 
-LANGUAGES = {"eng": "English", "man": "Mandarin", "mix": "mixed"}
 RESULT = "result"  # below a work folder: what its stage will write
 _PUBLISHED = "published"  # says which workspace has the result
 _KEPT = 7 * 24 * 3600.0  # s
-PAIRINGS = ("eng2eng", "man2eng", "mix2eng", "eng2man", "man2man", "mix2man")
 
 
 def content_key(*parts: Any) -> str:
@@ -134,13 +132,6 @@ def _work(stage: str, key: str) -> tuple[Path, FileLock]:
 def feature_cache() -> Path:
     """Log-mel frames by the content of their audio file."""
     return project_root() / ".recitative" / "features"
-
-
-def setting_of(speech: str, music: str) -> str:
-    """`intra`, `cross` or `mix`; `none` where nothing was pretrained."""
-    if speech in ("mix", "none"):
-        return speech
-    return "intra" if speech == music else "cross"
 
 
 def workers(compute: ComputeConfig) -> int:

@@ -9,10 +9,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from recitative.corpora.base import QUADRANTS
 from recitative.features.store import FeatureStore
-
-POSITIVE = {"arousal": [0, 1], "valence": [0, 3]}  # quadrant codes: A+ = Q1, Q2; V+ = Q1, Q4
+from recitative.vocabulary import POSITIVE, QUADRANTS
 
 
 class LabelledClip(Protocol):

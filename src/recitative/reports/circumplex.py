@@ -8,11 +8,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from recitative.reports.figures import BLUE, GREEN, GREY, INK, ORANGE, PURPLE
+from recitative.vocabulary import SIGNS
 
 if TYPE_CHECKING:
     from recitative.predict import Heard
 
-CORNERS = {"Q1": (1, 1), "Q2": (-1, 1), "Q3": (-1, -1), "Q4": (1, -1)}  # valence, arousal
 COLOURS = {"Q1": ORANGE, "Q2": PURPLE, "Q3": BLUE, "Q4": GREEN}
 
 
@@ -33,7 +33,7 @@ def path_figure(heard: Sequence["Heard"]) -> Figure:
         dots = plane.scatter(valence, arousal, c=middle, cmap="viridis", s=22, zorder=3)
         plane.plot(2 * one.whole.valence - 1, 2 * one.whole.arousal - 1, "*", ms=16, mfc=ORANGE,
                    mec=INK, zorder=4, label="whole")  # fmt: skip
-        for name, (x, y) in CORNERS.items():
+        for name, (y, x) in SIGNS.items():
             plane.text(0.97 * x, 0.97 * y, name, color=COLOURS[name], weight="bold",
                        ha="right" if x > 0 else "left", va="top" if y > 0 else "bottom")  # fmt: skip
         plane.set(xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), aspect="equal", xlabel="valence",

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from recitative.reports.matrix import SETTINGS, MatrixCell, Point, series_keys, series_name
+from recitative.reports.matrix import MatrixCell, Point, series_keys, series_name
 from recitative.reports.results import (
     OTHER_CONTROLS,
     Cell,
@@ -19,6 +19,7 @@ from recitative.reports.results import (
     mode_name,
     music_name,
 )
+from recitative.vocabulary import QUADRANTS, SETTINGS
 
 if TYPE_CHECKING:
     from recitative.evaluation.metrics import Score
@@ -198,7 +199,6 @@ def confusions_figure(panels: Mapping[str, Sequence[Sequence[int]]], note: str =
     lines = -(-len(panels) // columns)
     figure = Figure(figsize=(7, 0.5 + 2.1 * lines))
     grid = figure.subplots(lines, columns, squeeze=False)
-    quadrants = ("Q1", "Q2", "Q3", "Q4")
     for axes, (title, matrix) in zip(grid.flat, panels.items(), strict=False):
         counts = np.asarray(matrix, dtype=np.float64)
         shares = counts / counts.sum(1, keepdims=True).clip(1)
@@ -206,8 +206,8 @@ def confusions_figure(panels: Mapping[str, Sequence[Sequence[int]]], note: str =
         for (true, predicted), share in np.ndenumerate(shares):
             axes.text(predicted, true, f"{100 * share:.0f}", ha="center", va="center", fontsize=7,
                       color="white" if share > 0.5 else INK)  # fmt: skip
-        axes.set_xticks(range(4), quadrants, fontsize=7)
-        axes.set_yticks(range(4), quadrants, fontsize=7)
+        axes.set_xticks(range(4), QUADRANTS, fontsize=7)
+        axes.set_yticks(range(4), QUADRANTS, fontsize=7)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         axes.set_title(title.replace(": ", "\n", 1), fontsize=8)

@@ -13,12 +13,19 @@ from typing import Any
 from recitative.evaluation.comparisons import NO_PRETRAINING
 from recitative.evaluation.metrics import TASKS
 from recitative.evaluation.published import published_tables
-from recitative.reports.results import LANGUAGES, MODES, Comparison, mode_name, setting_of
+from recitative.reports.results import MODES, Comparison, mode_name
+from recitative.vocabulary import LANGUAGES, MUSIC, SETTINGS, setting_of
 
 ARCHS, TRANSFER_MODES = ("scae", "cpc"), ("feature_extraction", "full")
 COLUMNS = tuple((arch, mode) for arch in ARCHS for mode in TRANSFER_MODES)
-PAIRINGS = ("man2man", "eng2man", "mix2man", "eng2eng", "man2eng", "mix2eng")  # the paper's order
-SETTINGS = ("none", "cross", "intra", "mix")
+PAPER_ORDER = (
+    "man2man",
+    "eng2man",
+    "mix2man",
+    "eng2eng",
+    "man2eng",
+    "mix2eng",
+)  # the paper's order
 PRINTED_BY = {"1": "Experiment 1: 3 h of speech", "2": "Experiment 2: 30 h of speech"}
 MARKS = {"better": "▲", "worse": "▼", "undecided": ""}
 
@@ -174,7 +181,7 @@ def _lines(
     printed: Mapping[tuple[str, ...], Scores],
 ) -> Iterator[Line]:
     for music in ("man", "eng"):
-        for pairing in (name for name in PAIRINGS if name.endswith(music)):
+        for pairing in (name for name in PAPER_ORDER if name.endswith(music)):
             entries = []
             for arch, mode in COLUMNS:
                 cell = cells.get((experiment, arch, mode, pairing))
@@ -221,7 +228,7 @@ def by_setting(
     for series in panels.values():
         for points in series.values():
             points.sort(key=lambda point: SETTINGS.index(point.setting))
-    order = [(music, mode) for music in ("eng", "man") for mode in TRANSFER_MODES]
+    order = [(music, mode) for music in MUSIC for mode in TRANSFER_MODES]
     return {key: panels[key] for key in order if key in panels}
 
 

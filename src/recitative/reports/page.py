@@ -22,19 +22,19 @@ from recitative.reports import matrix as whole
 from recitative.reports import results as reading
 from recitative.reports.headline import headline
 from recitative.reports.links import MlflowLinks
-from recitative.reports.results import LANGUAGES, Cell, Comparison
+from recitative.reports.results import Cell, Comparison
 from recitative.reports.tables import SYNTHETIC, bounds, latex_matrix, write_latex
+from recitative.vocabulary import LANGUAGES, PAIRINGS, SETTINGS
 
 HERE = Path(__file__).parent
 PACKAGES = ("recitative", "torch", "mlflow", "numpy", "pandas", "scikit-learn", "scipy", "librosa")
 MOST_PROBLEMS = 20  # of one role that are listed; all are counted
-QUADRANTS = {
+QUADRANT_NAMES = {
     "Q1": "happy, excited (A+V+)",
     "Q2": "angry, tense (A+V−)",
     "Q3": "sad, bored (A−V−)",
     "Q4": "calm, content (A−V+)",
 }
-PAIRINGS = ("eng2eng", "man2eng", "mix2eng", "eng2man", "man2man", "mix2man")
 
 Confusions = Mapping[str, Mapping[str, Sequence[Sequence[int]]]]
 Histories = Mapping[str, Sequence[Mapping[str, float]]]
@@ -184,7 +184,7 @@ def render(evidence: Evidence) -> str:
         tasks=TASKS,
         averages=averages,
         quadrants=LABELS["quadrant"],
-        quadrant_names=QUADRANTS,
+        quadrant_names=QUADRANT_NAMES,
         highest=highest,
         ceilings=reading.read_ceilings(evidence.listeners),
         by_quadrant=reading.agreement_by_quadrant(evidence.listeners, evidence.cells),
@@ -232,7 +232,7 @@ def _matrix(evidence: Evidence) -> dict[str, Any]:
     return {
         "tables": _tables(evidence),
         "settings": settings,
-        "setting_names": whole.SETTINGS,
+        "setting_names": SETTINGS,
         "series_keys": keys,
         "series_names": [whole.series_name(*key, evidence.matrix) for key in keys],
         "lacking": [arch.upper() for arch in whole.ARCHS if arch not in there],

@@ -16,11 +16,11 @@ import pandas as pd
 from recitative.evaluation.comparisons import NO_PRETRAINING
 from recitative.evaluation.metrics import LABELS, decide, to_song_level
 from recitative.evaluation.statistics import songs_needed
+from recitative.vocabulary import LANGUAGES, setting_of
 
 Verdict = Literal["better", "worse", "undecided"]
 Row = Mapping[str, str]
 
-LANGUAGES = {"eng": "English", "man": "Mandarin", "mix": "mixed", "none": "no"}
 MODES = {
     "feature_extraction": "Feature extraction",
     "full": "Full",
@@ -141,14 +141,6 @@ class Answer:
     word: str
     sentence: str
     comparisons: tuple[Comparison, ...]
-
-
-def setting_of(pairing: str) -> str:
-    """`intra`, `cross`, `mix`; `none` for a control."""
-    speech, music = pairing.split("2")
-    if speech in ("mix", "none"):
-        return speech
-    return "intra" if speech == music else "cross"
 
 
 def mode_name(mode: str) -> str:

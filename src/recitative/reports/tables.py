@@ -8,13 +8,13 @@ from recitative.evaluation.metrics import TASKS
 from recitative.files import atomic_path
 from recitative.reports.matrix import ARCHS, COLUMNS, MARKS, PRINTED_BY, PaperTable, Scores
 from recitative.reports.results import (
-    LANGUAGES,
     Cell,
     Figure,
     grouped,
     mode_name,
     music_name,
 )
+from recitative.vocabulary import LANGUAGES, SPEECH
 
 SYNTHETIC = "synthetic corpus: these numbers say that the platform works, nothing about language"
 _LATEX = str.maketrans(
@@ -197,7 +197,7 @@ def _songs(cells: Sequence[Cell], music: str) -> str:
 
 def _speech_first(name: str) -> int:
     """English, Mandarin, mixed in this order whatever the music; controls keep theirs."""
-    speeches = [f"{LANGUAGES[language]} speech" for language in ("eng", "man", "mix")]
+    speeches = [f"{LANGUAGES[language]} speech" for language in SPEECH]
     return speeches.index(name) if name in speeches else len(speeches)
 
 

@@ -29,8 +29,6 @@ from recitative.experiment.places import (
     CLAIMS,
     CONTROLS,
     INDEX,
-    LANGUAGES,
-    PAIRINGS,
     PRETRAIN,
     SPLITS,
     TRANSFER,
@@ -40,8 +38,8 @@ from recitative.files import atomic_folder, read_csv, read_json, write_csv, writ
 from recitative.params import Params
 from recitative.seeding import derive_rng
 from recitative.tracking.predictions import PretrainingRun, pretraining_runs
+from recitative.vocabulary import MUSIC, PAIRINGS, SPEECH
 
-MUSIC = ("eng", "man")
 CURVE_COLUMNS = ("experiment", "arch", "language", "epoch", "train_loss", "validation_loss")
 
 
@@ -116,7 +114,7 @@ def _pretrainings(params: Params, trained: Sequence[PretrainingRun]) -> list[Pre
     ]
     by_run = {one.run_id: one for one in found}
     here: list[Pretraining] = []
-    for language in LANGUAGES:
+    for language in SPEECH:
         folder = PRETRAIN / language
         if not (folder / "history.csv").exists():
             continue

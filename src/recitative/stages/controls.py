@@ -46,6 +46,7 @@ from recitative.params import Params
 from recitative.seeding import derive_seed
 from recitative.tracking.runs import Run, parent_run_id, reap
 from recitative.tracking.runs import run as open_run
+from recitative.vocabulary import MUSIC
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +93,7 @@ def run(params: Params, music: str) -> None:
     """
     require_clean(SPLITS, INDEX, allow_leaks=params.split.leak == "released")
     mine = ControlSet.of(params, music)
-    others = [other for other in ("eng", "man") if other != music and params.compute.ahead]
+    others = [other for other in MUSIC if other != music and params.compute.ahead]
     make_and_publish(mine, (ControlSet.of(params, other) for other in others), _run)
     left_out = (f"{name}: left out: {why}" for name, why in mine.missing.items())
     for line in [*summary_lines(mine.out), *left_out]:

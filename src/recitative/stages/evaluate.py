@@ -28,20 +28,19 @@ from recitative.experiment.places import (
     CONTROLS,
     EVALUATE,
     INDEX,
-    PAIRINGS,
     SPLITS,
     TRANSFER,
-    setting_of,
 )
 from recitative.files import atomic_folder, read_json, write_csv, write_json
 from recitative.params import Params
+from recitative.vocabulary import MUSIC, PAIRINGS, setting_of
 
 
 def run(params: Params) -> None:
     """Score every cell and control, on segments and songs, and compare them on the same songs."""
     require_clean(SPLITS, INDEX, allow_leaks=params.split.leak == "released")
     folders = {pairing: TRANSFER / pairing for pairing in PAIRINGS}
-    folders |= {f"none2{music}": CONTROLS / music for music in ("eng", "man")}
+    folders |= {f"none2{music}": CONTROLS / music for music in MUSIC}
     predictions = {pairing: _read(folder) for pairing, folder in folders.items()}
     results: list[dict[str, Any]] = []
     classes: list[dict[str, Any]] = []
@@ -50,7 +49,7 @@ def run(params: Params) -> None:
         named = {
             "experiment": params.experiment,
             "pairing": pairing,
-            "setting": setting_of(speech, music),
+            "setting": setting_of(pairing),
             "speech_language": speech,
             "music_language": music,
         }
@@ -101,7 +100,7 @@ def metrics(summary: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]
     """
     found: dict[tuple[str, str], list[float]] = defaultdict(list)
     for row in summary:
-        setting = setting_of(*row["pairing"].split("2"))
+        setting = setting_of(row["pairing"])
         matched = setting != "none" or row["transfer_mode"] in NO_PRETRAINING.values()
         if row["average"] == "macro" and matched:
             found[row["task"], setting].append(row["f1"])

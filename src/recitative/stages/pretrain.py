@@ -15,7 +15,6 @@ from recitative.experiment import labels as identity
 from recitative.experiment.parallel import in_parallel, stop_without
 from recitative.experiment.places import (
     INDEX,
-    LANGUAGES,
     PRETRAIN,
     RESULT,
     SPLITS,
@@ -37,6 +36,7 @@ from recitative.reports.figures import history_figure
 from recitative.seeding import derive_seed
 from recitative.tracking.runs import parent_run_id, reap
 from recitative.tracking.runs import run as open_run
+from recitative.vocabulary import SPEECH
 
 SHOWN = ("validation_loss", "validation_accuracy")
 
@@ -109,7 +109,7 @@ def run(params: Params, language: str) -> None:
     require_clean(SPLITS, INDEX, allow_leaks=params.split.leak == "released")
     params, found = with_best(params)
     mine = Training(params, language, found, parent_run_id())
-    others = [other for other in LANGUAGES if other != language and params.compute.ahead]
+    others = [other for other in SPEECH if other != language and params.compute.ahead]
     make_and_publish(mine, (replace(mine, language=other) for other in others), _make)
 
 

@@ -17,7 +17,6 @@ from recitative.evaluation.promotion import Gate, Songs, beside, gates
 from recitative.experiment.places import (
     CONTROLS,
     INDEX,
-    PAIRINGS,
     REGISTRY,
     SPLITS,
     TRANSFER,
@@ -28,6 +27,7 @@ from recitative.params import Params
 from recitative.predict import DESCRIPTION, WEIGHTS
 from recitative.seeding import derive_rng
 from recitative.tracking import registry
+from recitative.vocabulary import MUSIC, PAIRINGS
 
 TEST_PREDICTIONS = "test_predictions.csv"  # in the bundle: a later candidate is compared on them
 
@@ -37,7 +37,7 @@ def run(params: Params) -> None:
     require_clean(SPLITS, INDEX, allow_leaks=params.split.leak == "released")
     leaks = audit_splits(INDEX, SPLITS)
     with registry.registering(), atomic_folder(REGISTRY) as folder:
-        decisions = [_decide(params, music, leaks) for music in ("eng", "man")]
+        decisions = [_decide(params, music, leaks) for music in MUSIC]
         write_json(folder / "decision.json", decisions)
     for decision in decisions:
         chosen = decision["candidate"]

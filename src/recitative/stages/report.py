@@ -8,7 +8,7 @@ from typing import Any
 import click
 import pandas as pd
 
-from recitative.corpora.base import ROLES
+from recitative.corpora.base import MUSIC_ROLES, ROLES
 from recitative.errors import UserError
 from recitative.evaluation.comparisons import LABEL_COLUMNS
 from recitative.experiment import labels as identity
@@ -22,8 +22,6 @@ from recitative.experiment.places import (
     FAULTS,
     FEATURES,
     INDEX,
-    LANGUAGES,
-    PAIRINGS,
     PRETRAIN,
     REGISTRY,
     REPORT,
@@ -51,6 +49,7 @@ from recitative.tracking.predictions import readable_store
 from recitative.tracking.runs import parent_run_id
 from recitative.tracking.runs import run as open_run
 from recitative.tracking.store import experiment_id, tracking_uri
+from recitative.vocabulary import LANGUAGES, MUSIC, PAIRINGS, SPEECH
 
 CURVE = ("epoch", "train_loss", "validation_loss")
 PICTURES = {"raters": "Every two raters", "confusion": "What other raters say of a clip"}
@@ -70,7 +69,7 @@ def run(params: Params, check_controls: bool = False) -> None:
         _check_controls()
         return
     folders = {pairing: TRANSFER / pairing for pairing in PAIRINGS}
-    folders |= {f"none2{music}": CONTROLS / music for music in ("eng", "man")}
+    folders |= {f"none2{music}": CONTROLS / music for music in MUSIC}
     predictions = {name: folder / "predictions.csv" for name, folder in folders.items()}
     cells = _cells()
     with readable_store():
@@ -91,7 +90,7 @@ def run(params: Params, check_controls: bool = False) -> None:
         },
         histories={
             language: [_numbers(row) for row in rows]
-            for language in LANGUAGES
+            for language in SPEECH
             if (rows := _rows(PRETRAIN / language / "history.csv"))
         },
         certificate=_json(SPLITS / "certificate.json", {}),
@@ -103,7 +102,7 @@ def run(params: Params, check_controls: bool = False) -> None:
         listeners=_json(AGREEMENT / "agreement.json", {}),
         pictures=list(_pictures()),
         claims=_json(CLAIMS / "claims.json", []),
-        missing={music: _json(CONTROLS / music / "missing.json", {}) for music in ("eng", "man")},
+        missing={music: _json(CONTROLS / music / "missing.json", {}) for music in MUSIC},
         decisions=_json(REGISTRY / "decision.json", []),
         runs=dict(_runs(folders)),
         earlier=earlier,
@@ -150,7 +149,7 @@ def _check_controls() -> None:
     """Every control of both music sets has results, or a reason why it has none."""
     found = {(cell.music, cell.mode) for cell in _cells()}
     lost = []
-    for music in ("eng", "man"):
+    for music in MUSIC:
         reasons = _json(CONTROLS / music / "missing.json", {})
         for name in ALL_CONTROLS:
             if (music, name) in found:
@@ -186,9 +185,7 @@ def is_synthetic(data: Path, index: Path) -> bool:
     readme = data / "README.txt"
     if readme.is_file() and "SYNTHETIC" in readme.read_text(encoding="utf-8", errors="replace"):
         return True
-    groups = [
-        row["group"] for role in ("music-eng", "music-man") for row in _rows(index / f"{role}.csv")
-    ]
+    groups = [row["group"] for role in MUSIC_ROLES for row in _rows(index / f"{role}.csv")]
     return any(group.startswith("Synthetic artist") for group in groups)
 
 
@@ -249,7 +246,7 @@ def _number(text: str) -> Any:
 
 
 def _pictures() -> Iterator[tuple[str, Path]]:
-    for music in ("eng", "man"):
+    for music in MUSIC:
         for name, title in PICTURES.items():
             path = AGREEMENT / "figures" / music / f"{name}-column.png"
             if path.exists():
@@ -258,7 +255,7 @@ def _pictures() -> Iterator[tuple[str, Path]]:
 
 def _runs(folders: dict[str, Path]) -> Iterator[tuple[str, str]]:
     """Every run id that the stages wrote down, by what it is of."""
-    for language in LANGUAGES:
+    for language in SPEECH:
         if found := _json(PRETRAIN / language / "run.json", {}):
             yield f"pretrain {language}", found["run_id"]
     for pairing, folder in folders.items():

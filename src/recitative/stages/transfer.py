@@ -15,7 +15,6 @@ from recitative.experiment.outputs import summary_lines, write_cells
 from recitative.experiment.parallel import in_parallel
 from recitative.experiment.places import (
     INDEX,
-    PAIRINGS,
     PRETRAIN,
     RESULT,
     SPLITS,
@@ -31,6 +30,7 @@ from recitative.models.storage import Description, build_classifier, build_encod
 from recitative.params import Params
 from recitative.tracking.runs import Run, parent_run_id, reap
 from recitative.tracking.runs import run as open_run
+from recitative.vocabulary import PAIRINGS
 
 CODES = "codes.npy"
 

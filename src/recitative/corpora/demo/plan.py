@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recitative.corpora.base import QUADRANTS, Language
+from recitative.corpora.base import Language
+from recitative.vocabulary import QUADRANTS, SIGNS
 
 # 4Q-Emotion is balanced; CH-818's shares are the supports of its test set (protocol, C14).
 SHARES = {"eng": (1, 1, 1, 1), "man": (118, 39, 64, 27)}
-SIGNS = {"Q1": (1, 1), "Q2": (1, -1), "Q3": (-1, -1), "Q4": (-1, 1)}  # of arousal and valence
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import soundfile
 
@@ -17,8 +18,6 @@ from recitative.corpora.demo.sizes import DemoConfig
 from recitative.corpora.demo.speech import SAMPLE_RATE, Speaker, draw_speaker, speak
 from recitative.seeding import derive_rng
 
-LANGUAGES: tuple[Language, ...] = ("eng", "man")
-
 
 def write_speech(folder: Path, config: DemoConfig, workers: int) -> None:
     """Write LibriSpeech's and AISHELL-1's layout below `folder`.
@@ -30,7 +29,7 @@ def write_speech(folder: Path, config: DemoConfig, workers: int) -> None:
     spoken = run_apart(
         {
             (language, index): partial(_write_speaker, folder, config, language, index)
-            for language in LANGUAGES
+            for language in get_args(Language)
             for index in everyone
         },
         workers,
