@@ -35,26 +35,26 @@ def reference(parts: dict[str, float], norm: str) -> Hours:
         hours[f"{arch} pretraining"] = LANGUAGES * EPOCHS * epoch
         test = n.music_validation * parts[f"{arch} {norm} keras transfer test"]
         frozen = n.music_train * parts[f"{arch} {norm} keras frozen"] + test
-        released = n.music_train * parts[f"{arch} {norm} keras released"] + test
+        released = n.music_train * parts[f"{arch} {norm} keras finetune"] + test
         hours[f"{arch} frozen phase"] = 2 * PAIRINGS * REPEATS * EPOCHS * frozen
-        hours[f"{arch} released phase"] = PAIRINGS * REPEATS * EPOCHS * released
+        hours[f"{arch} finetune phase"] = PAIRINGS * REPEATS * EPOCHS * released
     return {name: milliseconds / 3.6e6 for name, milliseconds in hours.items()}
 
 
 def ours(parts: dict[str, float], norm: str, epochs: dict[str, float] | None = None) -> Hours:
     """CPU hours of ours; `epochs` a phase (`pretraining`, `frozen`, `released`), 100 where not said."""
     n, hours = Amounts(), {}
-    trained = {"pretraining": EPOCHS, "frozen": EPOCHS, "released": EPOCHS} | (epochs or {})
+    trained = {"pretraining": EPOCHS, "frozen": EPOCHS, "finetune": EPOCHS} | (epochs or {})
     for arch in ("scae", "cpc"):
         cost = {
             kind: parts[f"{arch} {norm} {kind}"]
-            for kind in ("ours", "test", "encode", "heads", "heads test", "released", "released test")
+            for kind in ("ours", "test", "encode", "heads", "heads test", "finetune", "finetune test")
         }  # fmt: skip
         epoch = n.speech_train * cost["ours"] + n.speech_validation * cost["test"]
         hours[f"{arch} pretraining"] = LANGUAGES * trained["pretraining"] * epoch
         frozen = n.music_train * cost["heads"] + n.music_validation * cost["heads test"]
         frozen = PAIRINGS * REPEATS * trained["frozen"] * frozen
         hours[f"{arch} frozen phase"] = frozen + PAIRINGS * n.music * cost["encode"]
-        released = n.music_train * cost["released"] + n.music_validation * cost["released test"]
-        hours[f"{arch} released phase"] = PAIRINGS * REPEATS * trained["released"] * released
+        released = n.music_train * cost["finetune"] + n.music_validation * cost["finetune test"]
+        hours[f"{arch} finetune phase"] = PAIRINGS * REPEATS * trained["finetune"] * released
     return {name: milliseconds / 3.6e6 for name, milliseconds in hours.items()}

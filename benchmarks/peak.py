@@ -44,7 +44,7 @@ def megaflops() -> dict[str, float]:
         given = batch(arch, model)
         counts[f"{arch} pretraining step"] = _count(model, given, segments(given))
     released = classifier("scae", "channel", frozen=False)
-    counts["scae released step"] = _count(released, batch("scae", released), 244)
+    counts["scae finetune step"] = _count(released, batch("scae", released), 244)
     heads = classifier("scae", "channel", frozen=True)
     counts["heads step"] = _count(heads, batch("scae", heads, frozen=True), 244)
     saved = _saved_by_upsampling()

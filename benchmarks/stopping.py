@@ -7,7 +7,7 @@ loss are kept, what any patience would have stopped at, and scored on the held-o
 off that one training. Differences are paired over draws of the songs and networks.
 
     python benchmarks/stopping.py                     the frozen phase, about 10 CPU minutes
-    python benchmarks/stopping.py --phase released    the released phase, longer
+    python benchmarks/stopping.py --phase finetune    the finetune phase, longer
     python benchmarks/stopping.py --phase pretrain    pretraining, scored by heads on each epoch's encoder
 """
 
@@ -166,7 +166,7 @@ def _divided(segments: LabelledSegments, known: np.ndarray, draw: int) -> Parts:
 def main() -> None:
     """Print the table as markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--phase", choices=["frozen", "released", "pretrain"], default="frozen")
+    parser.add_argument("--phase", choices=["frozen", "finetune", "pretrain"], default="frozen")
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--draws", type=int, default=12, help="a music set")
     given = parser.parse_args()

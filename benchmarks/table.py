@@ -52,7 +52,7 @@ def _peaks(results: dict[str, Any]) -> str:
     steps = {
         "scae pretraining step": "scae channel ours",
         "cpc pretraining step": "cpc channel ours",
-        "scae released step": "scae channel released",
+        "scae finetune step": "scae channel finetune",
     }
     rate = {kind: f"{peaks[f'peak GFLOP/s a core, {kind}']:.0f}" for kind in ("float32", "bf16")}
     rates = " and ".join(f"{value} ({kind})" for kind, value in rate.items())

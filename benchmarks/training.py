@@ -138,18 +138,18 @@ def measure(rounds: int) -> tuple[list[Row], dict[str, float]]:
                         "heads": train_step(frozen, codes, compute),
                         "heads test": test_step(frozen, codes, compute),
                         "encode": encode_step(classifier(arch, norm, True), compute),
-                        "released": train_step(released, x, compute),
-                        "released test": test_step(released, x, compute),
+                        "finetune": train_step(released, x, compute),
+                        "finetune test": test_step(released, x, compute),
                         "keras frozen": keras.side("train", f"{arch}-frozen", norm, SEGMENTS),
-                        "keras released": keras.side("train", f"{arch}-released", norm, SEGMENTS),
-                        "keras test": keras.side("test", f"{arch}-released", norm, SEGMENTS),
+                        "keras finetune": keras.side("train", f"{arch}-finetune", norm, SEGMENTS),
+                        "keras test": keras.side("test", f"{arch}-finetune", norm, SEGMENTS),
                     },
                     rounds,
                 )
                 peer = f"Keras, {norm}"
                 for side, other, what, against, target in (
                     ("heads", "keras frozen", f"heads, {arch.upper()} frozen", f"{peer}, recomputed", 40),
-                    ("released", "keras released", f"`full` released, {arch.upper()}, {norm}", peer, 5),
+                    ("finetune", "keras finetune", f"`full` finetune, {arch.upper()}, {norm}", peer, 5),
                 ):  # fmt: skip
                     rows.append(
                         compare(costs, side, other, SEGMENTS, what, against, "segment", target)

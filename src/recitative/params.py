@@ -36,6 +36,8 @@ from recitative.tracking import RegistryConfig
 
 Origins = dict[str, str]
 
+RENAMED = {"transfer.released": "transfer.finetune"}  # old: new
+
 
 class Params(Section):
     """All of params.yaml. A stage's function receives its own section, never this."""
@@ -156,6 +158,9 @@ def params_of(values: dict[str, Any], source: str) -> Params:
 
 
 def _checked(values: dict[str, Any], source: str) -> tuple[Params, Origins]:
+    for old, new in RENAMED.items():
+        if any(name == old or name.startswith(f"{old}.") for name in flatten(values)):
+            raise UserError(f"{source}: {old}: this parameter is called {new} now; rename it")
     origins = resolve(values, source)
     datasets = values.get("datasets")
     if not isinstance(datasets, dict):

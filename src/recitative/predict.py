@@ -1,6 +1,6 @@
 """From an audio file to emotion over time.
 
-A `Listener` is a classifier with the description that rebuilds it and the features it was trained
+A `Predictor` is a classifier with the description that rebuilds it and the features it was trained
 on; nothing of params.yaml and no MLflow is needed.
 """
 
@@ -39,7 +39,7 @@ class Emotion:
 
 
 @dataclass(frozen=True)
-class Heard:
+class Prediction:
     """A file's emotion over time, and for the whole: the mean of its segments' probabilities."""
 
     file: str
@@ -53,7 +53,7 @@ class Heard:
 
 
 @dataclass(frozen=True)
-class Listener:
+class Predictor:
     """A trained classifier, ready to hear files."""
 
     model: EmotionClassifier
@@ -61,7 +61,7 @@ class Listener:
     compute: Compute
 
     @staticmethod
-    def load(folder: Path, compute: Compute | None = None) -> "Listener":
+    def load(folder: Path, compute: Compute | None = None) -> "Predictor":
         """Rebuild the model that lies in `folder` (model.json, model.safetensors).
 
         Raises:
@@ -81,9 +81,9 @@ class Listener:
         load_weights(folder / WEIGHTS, model)
         compute = compute or Compute.decide(ComputeConfig())
         compute.place(model)
-        return Listener(model.eval(), description, compute)
+        return Predictor(model.eval(), description, compute)
 
-    def hear(self, path: Path) -> Heard:
+    def predict(self, path: Path) -> Prediction:
         """Read a file of any rate and channel count, at least one segment long.
 
         Raises:
@@ -106,7 +106,7 @@ class Listener:
             emotion(row, start * rate, min((start + span) * rate, seconds))
             for start, row in zip(starts.tolist(), table, strict=True)
         ]
-        return Heard(str(path), seconds, emotion(table.mean(0), 0.0, seconds), timeline)
+        return Prediction(str(path), seconds, emotion(table.mean(0), 0.0, seconds), timeline)
 
     @torch.no_grad()
     def _probabilities(

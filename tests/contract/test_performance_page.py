@@ -23,9 +23,9 @@ def test_experiment_1_is_what_its_parts_make_it() -> None:
     parts = {
         f"{arch} time {kind}": 0.0
         for arch in ("scae", "cpc")
-        for kind in ("keras", "keras test", "keras frozen", "keras released",
+        for kind in ("keras", "keras test", "keras frozen", "keras finetune",
                      "keras transfer test", "ours", "test", "encode", "heads", "heads test",
-                     "released", "released test")
+                     "finetune", "finetune test")
     }  # fmt: skip
     # A millisecond a segment of one phase alone: 3 languages of 3 h, 85 % of 6,840 segments an hour.
     alone = {**parts, "scae time keras": 1.0}

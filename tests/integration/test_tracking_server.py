@@ -23,7 +23,7 @@ from recitative.errors import UserError
 from recitative.experiment.places import REPORT
 from recitative.files import read_csv
 from recitative.tracking import registry
-from recitative.tracking.runs import run as open_run
+from recitative.tracking.runs import open_run
 from recitative.tracking.store import client, experiment_id
 
 pytestmark = pytest.mark.integration

@@ -19,7 +19,7 @@ ONE_CELL = sorted(["feature_extraction", "full"] * TINY["transfer.repeats"] + ["
 SLOWER = {
     "pretrain.epochs": 4,
     "transfer.frozen.epochs": 4,
-    "transfer.released.epochs": 3,
+    "transfer.finetune.epochs": 3,
     "compute.ahead": False,
 }
 

@@ -122,7 +122,7 @@ class TestTrained:
             steps = client().get_metric_history(run.info.run_id, "validation_loss")
         assert {"history.png", "predictions.csv"} <= names
         assert {f"confusion_{task}.png" for task in ("quadrant", "arousal", "valence")} <= names
-        assert [step.step for step in steps] == list(range(TINY["transfer.released.epochs"]))
+        assert [step.step for step in steps] == list(range(TINY["transfer.finetune.epochs"]))
 
     def test_a_cached_stage_leads_to_its_runs(self, trained: Project) -> None:
         known = {run.info.run_id for run in trained.runs()}

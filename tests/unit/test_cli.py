@@ -87,7 +87,7 @@ def test_a_wrong_command_is_told_how_it_is_used(arguments: tuple[str, ...]) -> N
 @pytest.mark.parametrize(
     "arguments",
     [
-        *(("pretrain", language) for language in cli.LANGUAGES),
+        *(("pretrain", language) for language in cli.SPEECH),
         ("transfer", "eng2man"),
         ("controls", "eng"),
         *((name,) for name in ("index", "split", "featurize", "evaluate", "register", "agreement")),

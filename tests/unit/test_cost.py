@@ -17,7 +17,7 @@ from recitative.models.config import ClassifierConfig
 from recitative.models.storage import describe
 
 ROOT = Path(__file__).parents[2]
-RATES = Rates(pretrain=100, encode=10, frozen=5, released=200, predict=8, memory=1e9)
+RATES = Rates(pretrain=100, encode=10, frozen=5, finetune=200, predict=8, memory=1e9)
 MACHINE = cost.Machine(
     {"scae": RATES, "cpc": RATES}, audio=8, start=4, run=1, compared=0.1, processes=2
 )
@@ -109,7 +109,7 @@ def test_rates_are_measured_of_the_real_work(arch: str, tmp_path: Path) -> None:
     description |= {"head": "flatten", "classifier": classifier.model_dump(mode="json")}
     rates = measure(
         PretrainConfig(arch=arch, **fit.model_dump()), tiny.ENCODER, tiny.CONFIGS[arch],
-        TransferConfig(repeats=1, classifier=classifier, frozen=fit, released=fit),
+        TransferConfig(repeats=1, classifier=classifier, frozen=fit, finetune=fit),
         description, tiny.HOP, 0.032, tiny.CPU, tmp_path,
     )  # fmt: skip
     assert all(value > 0 for value in vars(rates).values())

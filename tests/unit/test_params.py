@@ -104,7 +104,7 @@ def test_the_sizes_know_the_same_parameters() -> None:
     [
         ("pretrain.epochs", 7),  # governed by size
         ("encoder.batch_norm", "time"),  # by protocol
-        ("transfer.released.patience", 9),  # by both
+        ("transfer.finetune.patience", 9),  # by both
         ("transfer.class_weights", False),
         ("pretrain.patience", 0),
     ],
@@ -162,6 +162,7 @@ REFUSED = [
     ({"pretrian": {"epochs": 3}}, r"pretrian: no such parameter"),
     ({"features.segment_hop": 40}, r"features: segment_hop 40 is above segment_frames 31"),
     ({"features.hop_length": 2048}, r"features: hop_length 2048 is above win_length 1024"),
+    ({"transfer.released": {"epochs": "auto"}}, r"transfer\.released: .*called transfer\.finetune"),
     ({"transfer.repeats": 0}, r"transfer\.repeats: .*greater than 0 \(got 0\)"),
     ({"pretrain.epochs": "many"}, r"pretrain\.epochs: .*integer.*\(got 'many'\)"),
     ({"seed": "x"}, r"seed: .*integer.*\(got 'x'\)"),

@@ -18,7 +18,7 @@ from recitative.files import read_json, write_json
 from recitative.learning.compute import Compute
 from recitative.models.config import ClassifierConfig, EncoderConfig, SCAEConfig
 from recitative.models.storage import build_classifier, build_encoder, describe, save_weights
-from recitative.predict import DESCRIPTION, WEIGHTS, Listener
+from recitative.predict import DESCRIPTION, WEIGHTS, Predictor
 from recitative.tracking import registry
 
 CPU = Compute(torch.device("cpu"), bf16=False)
@@ -55,8 +55,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def listener(bundle: Path) -> Listener:
-    return Listener.load(bundle, CPU)
+def predictor(bundle: Path) -> Predictor:
+    return Predictor.load(bundle, CPU)
 
 
 ODD = {
@@ -72,11 +72,11 @@ ODD = {
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_odd_but_good_files_are_heard(name: str, listener: Listener, tmp_path: Path) -> None:
+def test_odd_but_good_files_are_heard(name: str, predictor: Predictor, tmp_path: Path) -> None:
     filename, rate, channels, options = ODD[name]
     path = tmp_path / filename
     soundfile.write(path, song(2.5, rate, channels), rate, **options)
-    heard = listener.hear(path)
+    heard = predictor.predict(path)
     assert heard.file == str(path)
     assert heard.seconds == pytest.approx(2.5, abs=0.1)
     assert heard.timeline[0].start == 0
@@ -84,17 +84,19 @@ def test_odd_but_good_files_are_heard(name: str, listener: Listener, tmp_path: P
     assert sum(heard.whole.probabilities.values()) == pytest.approx(1, abs=1e-3)
 
 
-def test_one_second_is_enough_and_a_little_less_is_not(listener: Listener, tmp_path: Path) -> None:
+def test_one_second_is_enough_and_a_little_less_is_not(
+    predictor: Predictor, tmp_path: Path
+) -> None:
     path = tmp_path / "second.wav"
     soundfile.write(path, song(1, 16_000), 16_000)
-    assert [(e.start, e.end) for e in listener.hear(path).timeline] == [(0, 0.992)]
+    assert [(e.start, e.end) for e in predictor.predict(path).timeline] == [(0, 0.992)]
     soundfile.write(path, song(0.9, 16_000), 16_000)
     with pytest.raises(UserError, match=r"second\.wav: 0\.90 s is too short; at least 0\.96 s"):
-        listener.hear(path)
+        predictor.predict(path)
 
 
 def test_the_timeline_is_the_models_answer_segment_by_segment(
-    listener: Listener, tmp_path: Path
+    predictor: Predictor, tmp_path: Path
 ) -> None:
     """Against the plainest way to ask the same: one segment at a time, softmax by numpy."""
     path = tmp_path / "song.wav"
@@ -106,10 +108,10 @@ def test_the_timeline_is_the_models_answer_segment_by_segment(
     for start in starts:
         x = torch.from_numpy(frames[start : start + 31].T.copy())[None, None]
         with torch.no_grad():
-            logits = {task: row[0].double().numpy() for task, row in listener.model(x).items()}
+            logits = {task: row[0].double().numpy() for task, row in predictor.model(x).items()}
         soft = {task: np.exp(row) / np.exp(row).sum() for task, row in logits.items()}
         asked.append([*soft["quadrant"], soft["arousal"][1], soft["valence"][1]])
-    heard = listener.hear(path)
+    heard = predictor.predict(path)
     told = [[*e.probabilities.values(), e.arousal, e.valence] for e in heard.timeline]
     assert np.allclose(told, asked, atol=1e-4)
     assert np.std(asked, axis=0).max() > 0.01  # the segments do differ: the order is tested too
@@ -178,10 +180,10 @@ def test_the_answer_as_json_has_all_that_is_told(bundle: Path, tmp_path: Path) -
     assert set(one["whole"]["probabilities"]) == {"Q1", "Q2", "Q3", "Q4"}
 
 
-def test_a_change_of_quadrant_is_a_line(listener: Listener, tmp_path: Path) -> None:
+def test_a_change_of_quadrant_is_a_line(predictor: Predictor, tmp_path: Path) -> None:
     path = tmp_path / "song.wav"
     soundfile.write(path, song(6, 16_000), 16_000)
-    heard = listener.hear(path)
+    heard = predictor.predict(path)
     changes = 1 + sum(
         before.quadrant != after.quadrant
         for before, after in zip(heard.timeline, heard.timeline[1:], strict=False)
@@ -208,18 +210,18 @@ def test_an_answer_that_cannot_be_written_is_one_line(bundle: Path, tmp_path: Pa
 
 def test_no_model_or_a_broken_one_is_one_line(bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no model\.json here"):
-        Listener.load(tmp_path)
+        Predictor.load(tmp_path)
     for text in ("{", "[]", "{}", '{"features": {}, "arch": "transformer"}'):
         (tmp_path / DESCRIPTION).write_text(text)
         with pytest.raises(UserError) as refusal:
-            Listener.load(tmp_path)
+            Predictor.load(tmp_path)
         assert "\n" not in str(refusal.value)
     write_json(tmp_path / DESCRIPTION, read_json(bundle / DESCRIPTION))
     with pytest.raises(UserError, match=r"model\.safetensors: these weights do not fit"):
-        Listener.load(tmp_path)
+        Predictor.load(tmp_path)
     (tmp_path / WEIGHTS).write_bytes((bundle / WEIGHTS).read_bytes()[:-10])
     with pytest.raises(UserError, match="do not fit"):
-        Listener.load(tmp_path)
+        Predictor.load(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -239,13 +241,13 @@ def test_the_registered_model_holds_no_pickle(served: tuple[Path, object]) -> No
 
 
 def test_the_registered_model_answers_what_predict_answers(
-    served: tuple[Path, "mlflow.pyfunc"], listener: Listener, tmp_path: Path
+    served: tuple[Path, "mlflow.pyfunc"], predictor: Predictor, tmp_path: Path
 ) -> None:
     path = tmp_path / "song.mp3"
     soundfile.write(path, song(3, 44_100, 2), 44_100)
     audio = base64.b64encode(path.read_bytes()).decode()
     answers = served[1].predict([{"audio": audio, "name": "my song"}, {"audio": audio}])
-    told = listener.hear(path).to_json()
+    told = predictor.predict(path).to_json()
     assert [answer["file"] for answer in answers] == ["my song", "song"]
     assert answers[0]["seconds"] == told["seconds"]
     for answer in answers:

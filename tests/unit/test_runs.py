@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from mlflow.entities import Run as LoggedRun
 
-from recitative.tracking.runs import BORN, HOST, PID, Input, parent_run_id, reap, run
+from recitative.tracking.runs import BORN, HOST, PID, Input, open_run, parent_run_id, reap
 from recitative.tracking.store import EXPERIMENT, client, experiment_id, project_root, tracking_uri
 
 FORK = multiprocessing.get_context("fork")  # mlflow is imported already: seconds a process
@@ -32,7 +32,7 @@ def in_a_process(work: Callable[..., None], *arguments: Any) -> Any:
 
 def create_and_log(number: int, barrier: Any) -> None:
     barrier.wait()
-    with run(f"creator {number}", {"number": number}, {}, measure=False) as opened:
+    with open_run(f"creator {number}", {"number": number}, {}, measure=False) as opened:
         opened.log_metrics({"loss": number})
 
 
@@ -105,7 +105,9 @@ def test_a_run_holds_its_params_tags_metrics_inputs_and_files(tmp_path: Path) ->
         Input("speech-eng", "d2", "build/features/speech-eng", "training"),
     ]
     (tmp_path / "history.csv").write_text("epoch\n0\n")
-    with run("eng2man", params, {"pairing": "eng2man", "repeat": 0}, inputs, measure=False) as it:
+    with open_run(
+        "eng2man", params, {"pairing": "eng2man", "repeat": 0}, inputs, measure=False
+    ) as it:
         assert status(it.id) == "RUNNING"
         for epoch in range(3):
             it.log_metrics({"train_loss": 1 / (epoch + 1)}, step=epoch)
@@ -136,8 +138,8 @@ def test_a_run_holds_its_params_tags_metrics_inputs_and_files(tmp_path: Path) ->
 
 def test_a_parent_groups_its_children() -> None:
     with (
-        run("parent", {}, {}, measure=False) as parent,
-        run("child", {}, {}, parent=parent.id, measure=False) as child,
+        open_run("parent", {}, {}, measure=False) as parent,
+        open_run("child", {}, {}, parent=parent.id, measure=False) as child,
     ):
         pass
     assert found(child.id).data.tags["mlflow.parentRunId"] == parent.id
@@ -154,7 +156,7 @@ def test_the_run_of_mlflow_run_is_a_parent_not_the_run_itself(
     assert parent_run_id() == "made-by-mlflow-run"  # a second parent of the same process, too
     assert "MLFLOW_RUN_ID" not in os.environ  # whatever is started next would join that run
     monkeypatch.delenv("RECITATIVE_PARENT_RUN")
-    with run("stage", {"x": 1}, {}, measure=False) as stage:
+    with open_run("stage", {"x": 1}, {}, measure=False) as stage:
         assert stage.id != "made-by-mlflow-run"
 
 
@@ -165,7 +167,7 @@ def test_an_error_fails_the_run_and_is_told(tmp_path: Path) -> None:
     remembered = tmp_path / "work" / "run_id"
     with (
         pytest.raises(ValueError, match="planted"),
-        run("fails", {}, {}, resume=remembered, measure=False) as it,
+        open_run("fails", {}, {}, resume=remembered, measure=False) as it,
     ):
         raise ValueError("planted " + "x" * 900)
     assert status(it.id) == "FAILED"
@@ -173,7 +175,7 @@ def test_an_error_fails_the_run_and_is_told(tmp_path: Path) -> None:
     assert remembered.read_text() == it.id
 
     # Started again, it goes on in the same run, and the error is no longer true.
-    with run("fails", {}, {"other": 1}, resume=remembered, measure=False) as again:
+    with open_run("fails", {}, {"other": 1}, resume=remembered, measure=False) as again:
         assert again.id == it.id
         assert status(it.id) == "RUNNING"
     assert status(it.id) == "FINISHED"
@@ -185,7 +187,7 @@ def test_an_error_fails_the_run_and_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
 def test_an_interrupt_is_no_failure(interrupt: type[BaseException]) -> None:
-    with pytest.raises(interrupt), run("stops", {}, {}, measure=False) as it:
+    with pytest.raises(interrupt), open_run("stops", {}, {}, measure=False) as it:
         raise interrupt
     assert status(it.id) == "KILLED"
     assert "error" not in found(it.id).data.tags
@@ -195,12 +197,12 @@ def test_an_interrupt_is_no_failure(interrupt: type[BaseException]) -> None:
 def test_a_remembered_run_that_is_gone_starts_a_new_one(text: str, tmp_path: Path) -> None:
     remembered = tmp_path / "run_id"
     if text == "deleted":
-        with run("to be deleted", {}, {}, measure=False) as deleted:
+        with open_run("to be deleted", {}, {}, measure=False) as deleted:
             pass
         client().delete_run(deleted.id)
         text = deleted.id
     remembered.write_text(text)
-    with run("new", {}, {}, resume=remembered, measure=False) as it:
+    with open_run("new", {}, {}, resume=remembered, measure=False) as it:
         assert it.id != text
         assert remembered.read_text() == it.id
     assert status(it.id) == "FINISHED"
@@ -210,7 +212,7 @@ def test_a_remembered_run_that_is_gone_starts_a_new_one(text: str, tmp_path: Pat
 
 
 def be_killed(remembered: Path) -> None:
-    with run("killed", {}, {}, resume=remembered, measure=False):
+    with open_run("killed", {}, {}, resume=remembered, measure=False):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -221,7 +223,10 @@ def test_a_dead_processs_run_is_reaped_and_a_live_one_is_left(tmp_path: Path) ->
     assert killed.exitcode == -signal.SIGKILL
     dead = remembered.read_text()
     assert status(dead) == "RUNNING"
-    with run("alive", {}, {}, measure=False) as alive, run("old", {}, {}, measure=False) as old:
+    with (
+        open_run("alive", {}, {}, measure=False) as alive,
+        open_run("old", {}, {}, measure=False) as old,
+    ):
         # The same pid as this live process, but a process of another time.
         old.set_tags({BORN: "1000.0"})
         others = client().create_run(experiment_id(), tags={HOST: "another machine", PID: "1"})
@@ -232,7 +237,7 @@ def test_a_dead_processs_run_is_reaped_and_a_live_one_is_left(tmp_path: Path) ->
         assert status(others.info.run_id) == status(unowned.info.run_id) == "RUNNING"
         assert reap() == []
     # The stage that is started again goes on in the reaped run.
-    with run("killed", {}, {}, resume=remembered, measure=False) as again:
+    with open_run("killed", {}, {}, resume=remembered, measure=False) as again:
         assert again.id == dead
         assert reap() == []  # it is this process's now
     assert status(dead) == "FINISHED"
@@ -246,7 +251,9 @@ def documented_filters() -> list[str]:
 
 @pytest.mark.parametrize("words", documented_filters())
 def test_the_filters_of_the_documents_are_understood(words: str) -> None:
-    with run("one to find", {}, {"pairing": "eng2man", "music_language": "man"}, measure=False):
+    with open_run(
+        "one to find", {}, {"pairing": "eng2man", "music_language": "man"}, measure=False
+    ):
         client().search_runs([experiment_id()], words)
 
 

@@ -26,7 +26,7 @@ from recitative.vocabulary import QUADRANTS
 SONGS = [0, 0, 1, 2, 2, 1, 3, 3, 0, 2, 0, 0, 1, 3, 2, 1]
 SIZES = ClassifierConfig(trunk=(8,), block=(8,), pooled_trunk=(8,))
 FIT = {"epochs": 3, "batch_size": 7, "learning_rate": 0.01}
-CONFIG = TransferConfig.model_validate({"repeats": 1, "frozen": FIT, "released": FIT})
+CONFIG = TransferConfig.model_validate({"repeats": 1, "frozen": FIT, "finetune": FIT})
 FROZEN, FULL = TRANSFER_MODES["feature_extraction"], TRANSFER_MODES["full"]
 
 
@@ -159,7 +159,7 @@ def test_heads_on_cached_codes_learn_what_they_learn_behind_an_eval_encoder(
         torch.testing.assert_close(weight, reference.heads.state_dict()[name], atol=1e-4, rtol=0)
 
 
-# Frozen and released.
+# Frozen and fine-tuned.
 
 
 def test_a_frozen_encoder_stays_to_the_last_bit(
@@ -185,7 +185,7 @@ def test_full_releases_everything_after_the_frozen_phase(
     segments: LabelledSegments, parts: Parts, tmp_path: Path
 ) -> None:
     config = CONFIG.model_copy(
-        update={"released": CONFIG.released.model_copy(update={"keep": "last"})}
+        update={"finetune": CONFIG.finetune.model_copy(update={"keep": "last"})}
     )
     model = classifier()
     codes = encode(model.encoder, segments, tiny.CPU, tmp_path / "codes.npy")
@@ -353,9 +353,9 @@ def test_from_scratch_has_epochs_and_a_rate_of_its_own() -> None:
     controls = ControlsConfig(scratch_epochs=50, scratch_learning_rate=0.125)
     given = controls.transfer(CONFIG)
     changed = {"epochs": 50, "learning_rate": 0.125}
-    assert given.released.model_dump() == CONFIG.released.model_dump() | changed
+    assert given.finetune.model_dump() == CONFIG.finetune.model_dump() | changed
     assert given.frozen == CONFIG.frozen
-    assert CONFIG.released.epochs == 3
+    assert CONFIG.finetune.epochs == 3
 
 
 # Predictions.

@@ -188,7 +188,7 @@ def _run() -> float:
 def _run_once(folder: str) -> float:
     os.environ |= {"DVC_ROOT": folder, "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
     from recitative.reports.figures import history_figure
-    from recitative.tracking.runs import run as open_run
+    from recitative.tracking.runs import open_run
 
     row = {"epoch": 0, "train_loss": 1.0, "validation_loss": 1.0, "best": 1}
     for _ in range(2):  # the first makes the store
@@ -239,9 +239,9 @@ def estimate(params: Params, machine: Machine) -> Iterator[Line]:
     epochs = params.pretrain.epochs
     yield line("pretrain", [epochs * rates.pretrain * speech + machine.run] * len(SPEECH))
     frozen = transfer.frozen.epochs * rates.frozen * music
-    released = transfer.released.epochs * rates.released * music
+    finetune = transfer.finetune.epochs * rates.finetune * music
     tested = 2 * rates.predict * music  # validation and test, of both modes
-    repeat = folds * (frozen + released * ("full" in transfer.modes) + tested) + 2 * machine.run
+    repeat = folds * (frozen + finetune * ("full" in transfer.modes) + tested) + 2 * machine.run
     cells = len(PAIRINGS)
     modes = len(transfer.modes)
     tasks = [repeat] * (cells * transfer.repeats)
@@ -253,7 +253,7 @@ def estimate(params: Params, machine: Machine) -> Iterator[Line]:
         for name, work in {
             "random_encoder": rates.encode * music + frozen,
             "shuffled_labels": rates.encode * music + frozen,
-            "scratch": params.controls.scratch_epochs * rates.released * music,
+            "scratch": params.controls.scratch_epochs * rates.finetune * music,
         }.items()
         if name in params.controls.names
         for _ in range(len(MUSIC) * transfer.repeats)

@@ -60,7 +60,7 @@ LADDER = (
     Mend(
         "C3",
         "the corrected learning rates",
-        ("transfer.frozen.learning_rate", "transfer.released.learning_rate"),
+        ("transfer.frozen.learning_rate", "transfer.finetune.learning_rate"),
     ),
     Mend("C4", "CPC's negatives and gap", ("cpc.negatives", "cpc.gap")),
     Mend("ours", "mel bands are standardised", ("encoder.standardize",)),

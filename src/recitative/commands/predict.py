@@ -7,7 +7,7 @@ import click
 
 from recitative.errors import UserError
 from recitative.files import atomic_path, write_json
-from recitative.predict import Heard, Listener
+from recitative.predict import Prediction, Predictor
 from recitative.tracking import registry
 from recitative.tracking.local import local_bundle
 
@@ -22,11 +22,11 @@ def run(
     """
     if plot_file and plot_file.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise UserError(f"{plot_file}: write the picture as .png, .svg or .pdf")
-    listener = Listener.load(_folder(model))
-    heard: list[Heard] = []
+    predictor = Predictor.load(_folder(model))
+    heard: list[Prediction] = []
     for path in files:
         try:
-            heard.append(listener.hear(path))
+            heard.append(predictor.predict(path))
         except UserError as error:
             click.echo(f"error: {error}", err=True)
             continue
@@ -42,7 +42,7 @@ def run(
     return len(heard) == len(files)
 
 
-def _write(heard: Sequence[Heard], json_file: Path | None, plot_file: Path | None) -> None:
+def _write(heard: Sequence[Prediction], json_file: Path | None, plot_file: Path | None) -> None:
     if json_file:
         write_json(json_file, [one.to_json() for one in heard])
     if plot_file:
@@ -52,7 +52,7 @@ def _write(heard: Sequence[Heard], json_file: Path | None, plot_file: Path | Non
             path_figure(heard).savefig(temporary)
 
 
-def describe(heard: Heard) -> str:
+def describe(heard: Prediction) -> str:
     """One file's answer as a line for the whole and a line each time the quadrant changes."""
     whole = heard.whole
     lines = [

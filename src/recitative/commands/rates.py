@@ -41,7 +41,7 @@ class Rates:
         pretrain: an epoch, for an hour of speech, its validation included.
         encode: the codes of an hour of music.
         frozen: an epoch of the heads on cached codes, for an hour of music.
-        released: an epoch of everything, for an hour of music.
+        finetune: an epoch of everything, for an hour of music.
         predict: the test part of an hour of music.
         memory: bytes that the process came to hold.
     """
@@ -49,7 +49,7 @@ class Rates:
     pretrain: float
     encode: float
     frozen: float
-    released: float
+    finetune: float
     predict: float
     memory: float
 
@@ -107,7 +107,7 @@ def measure(
     encode_seconds = _seconds(lambda: encode(model.encoder, segments, compute, folder / "c.npy"))
     codes = np.load(folder / "c.npy", mmap_mode="r")
     brief = transfer.model_copy(
-        update={"frozen": _short(transfer.frozen), "released": _short(transfer.released)}
+        update={"frozen": _short(transfer.frozen), "finetune": _short(transfer.finetune)}
     )
     epochs = {}
     for name in ("feature_extraction", "full"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from recitative.files import write_json
-from recitative.predict import DESCRIPTION, WEIGHTS, Listener
+from recitative.predict import DESCRIPTION, WEIGHTS, Predictor
 from recitative.remote.bundles import fetch, publish
 from recitative.remote.check import check
 from recitative.tracking import registry
@@ -56,7 +56,7 @@ def run_publish(model: str, address: str, song: Path | None, endpoint_url: str |
         )  # fmt: skip
         (folder / "README.md").write_text(card, encoding="utf-8")
         if song:
-            heard = Listener.load(folder).hear(song).to_json() | {"file": song.name}
+            heard = Predictor.load(folder).predict(song).to_json() | {"file": song.name}
             write_json(folder / "prediction.json", heard)
         about = {"registered": version.uri, **version.tags}
         done = publish(

@@ -41,8 +41,7 @@ from recitative.models.storage import (
 from recitative.params import Params
 from recitative.reports.figures import confusion_figure, history_figure
 from recitative.seeding import derive_seed, seed_everything
-from recitative.tracking.runs import Run
-from recitative.tracking.runs import run as open_run
+from recitative.tracking.runs import Run, open_run
 
 
 @dataclass(frozen=True)

@@ -76,22 +76,22 @@ class TransferMode:
 
     Attributes:
         encoder: pretrained on speech, or random.
-        phase: `frozen` trains the heads on codes computed once; `released` trains everything.
+        phase: `frozen` trains the heads on codes computed once; `finetune` trains everything.
         after: the mode whose result, of the same repeat, this one goes on from.
         shuffled: whether the training labels are permuted among clips.
     """
 
     encoder: Literal["pretrained", "random"]
-    phase: Literal["frozen", "released"]
+    phase: Literal["frozen", "finetune"]
     after: str | None = None
     shuffled: bool = False
 
 
 TRANSFER_MODES = {
     "feature_extraction": TransferMode("pretrained", "frozen"),
-    "full": TransferMode("pretrained", "released", after="feature_extraction"),
+    "full": TransferMode("pretrained", "finetune", after="feature_extraction"),
     "random_encoder": TransferMode("random", "frozen"),
-    "scratch": TransferMode("random", "released"),
+    "scratch": TransferMode("random", "finetune"),
     "shuffled_labels": TransferMode("random", "frozen", shuffled=True),
 }
 
@@ -107,7 +107,7 @@ class TransferConfig(Section):
     labels: LabelKind = "majority"  # what of the listeners' answers is learned from
     reliable_agreement: float = Field(default=0.6, ge=0, le=1)  # share of listeners, for `reliable`
     frozen: FitConfig
-    released: FitConfig
+    finetune: FitConfig
     keep: Literal["best", "all"] = "best"  # which repeats' weights are written, 26 MB each
 
     @field_validator("modes")
@@ -140,8 +140,8 @@ class ControlsConfig(Section):
         return names
 
     def transfer(self, config: TransferConfig) -> TransferConfig:
-        """`config` with the released phase as the control `scratch` needs it."""
-        released = config.released.model_copy(
+        """`config` with the fine-tuning phase as the control `scratch` needs it."""
+        finetune = config.finetune.model_copy(
             update={"epochs": self.scratch_epochs, "learning_rate": self.scratch_learning_rate}
         )
-        return config.model_copy(update={"released": released})
+        return config.model_copy(update={"finetune": finetune})

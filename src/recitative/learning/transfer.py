@@ -142,7 +142,7 @@ def fit_mode(
         model,
         _batches(segments, parts.train, cached),
         _batches(segments, parts.validation, cached),
-        config.frozen if frozen else config.released,
+        config.frozen if frozen else config.finetune,
         compute,
         seed,
         checkpoint,

@@ -11,12 +11,12 @@ from recitative.reports.figures import BLUE, GREEN, GREY, INK, ORANGE, PURPLE
 from recitative.vocabulary import SIGNS
 
 if TYPE_CHECKING:
-    from recitative.predict import Heard
+    from recitative.predict import Prediction
 
 COLOURS = {"Q1": ORANGE, "Q2": PURPLE, "Q3": BLUE, "Q4": GREEN}
 
 
-def path_figure(heard: Sequence["Heard"]) -> Figure:
+def path_figure(heard: Sequence["Prediction"]) -> Figure:
     """A row a file: left the path, right the quadrants' probabilities over time.
 
     Valence and arousal are 2 p - 1, from -1 (surely negative) to 1 (surely positive).

@@ -26,8 +26,7 @@ from recitative.experiment.places import AGREEMENT, INDEX, workers
 from recitative.files import atomic_folder, write_csv, write_json
 from recitative.params import Params
 from recitative.seeding import derive_seed
-from recitative.tracking.runs import parent_run_id, reap
-from recitative.tracking.runs import run as open_run
+from recitative.tracking.runs import open_run, parent_run_id, reap
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,7 @@ from recitative.learning.config import TRANSFER_MODES, TransferConfig
 from recitative.models.storage import Description
 from recitative.params import Params
 from recitative.seeding import derive_seed
-from recitative.tracking.runs import Run, parent_run_id, reap
-from recitative.tracking.runs import run as open_run
+from recitative.tracking.runs import Run, open_run, parent_run_id, reap
 from recitative.vocabulary import MUSIC
 
 

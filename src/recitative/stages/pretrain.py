@@ -34,8 +34,7 @@ from recitative.models.storage import Description, save_weights
 from recitative.params import Params
 from recitative.reports.figures import history_figure
 from recitative.seeding import derive_seed
-from recitative.tracking.runs import parent_run_id, reap
-from recitative.tracking.runs import run as open_run
+from recitative.tracking.runs import open_run, parent_run_id, reap
 from recitative.vocabulary import SPEECH
 
 SHOWN = ("validation_loss", "validation_accuracy")

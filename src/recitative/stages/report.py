@@ -46,8 +46,7 @@ from recitative.reports.results import (
 from recitative.reports.tables import summary_text
 from recitative.tracking.history import earlier_results
 from recitative.tracking.predictions import readable_store
-from recitative.tracking.runs import parent_run_id
-from recitative.tracking.runs import run as open_run
+from recitative.tracking.runs import open_run, parent_run_id
 from recitative.tracking.store import experiment_id, tracking_uri
 from recitative.vocabulary import LANGUAGES, MUSIC, PAIRINGS, SPEECH
 

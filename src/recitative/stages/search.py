@@ -37,8 +37,7 @@ from recitative.learning.training import fit
 from recitative.params import Params
 from recitative.reports.search_page import write_search_page
 from recitative.seeding import derive_rng, derive_seed
-from recitative.tracking.runs import parent_run_id, reap
-from recitative.tracking.runs import run as open_run
+from recitative.tracking.runs import open_run, parent_run_id, reap
 from recitative.tracking.store import project_root
 
 TRIALS, COPY = SEARCH / "trials.csv", SEARCH / "study.log"

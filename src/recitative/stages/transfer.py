@@ -28,8 +28,7 @@ from recitative.learning.config import TRANSFER_MODES
 from recitative.learning.transfer import encode
 from recitative.models.storage import Description, build_classifier, build_encoder
 from recitative.params import Params
-from recitative.tracking.runs import Run, parent_run_id, reap
-from recitative.tracking.runs import run as open_run
+from recitative.tracking.runs import Run, open_run, parent_run_id, reap
 from recitative.vocabulary import PAIRINGS
 
 CODES = "codes.npy"

@@ -12,7 +12,7 @@ import mlflow
 from pydantic import BaseModel
 
 from recitative.errors import UserError
-from recitative.predict import Listener
+from recitative.predict import Predictor
 
 
 class Song(BaseModel):
@@ -27,7 +27,7 @@ class RecitativeModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
 
     def load_context(self, context: Any) -> None:
         """Rebuild the classifier from the bundle."""
-        self.listener = Listener.load(Path(context.artifacts["bundle"]))
+        self.predictor = Predictor.load(Path(context.artifacts["bundle"]))
 
     def predict(
         self, context: Any, model_input: list[Song], params: dict[str, Any] | None = None
@@ -40,7 +40,7 @@ class RecitativeModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
             try:
                 file.write(base64.b64decode(song.audio, validate=True))
                 file.flush()
-                return self.listener.hear(Path(file.name)).to_json() | {"file": song.name}
+                return self.predictor.predict(Path(file.name)).to_json() | {"file": song.name}
             except ValueError as error:
                 return {"file": song.name, "error": f"audio is no base64: {error}"}
             except UserError as error:

@@ -82,7 +82,7 @@ class Run:
 
 
 @contextmanager
-def run(
+def open_run(
     name: str,
     params: Mapping[str, Any],
     tags: Mapping[str, Any],
