@@ -24,8 +24,9 @@ from sklearn.model_selection import GroupShuffleSplit
 from torch import nn
 
 from recitative.evaluation.metrics import decide, score, to_song_level
-from recitative.experiment.cell import load_encoder, load_music
-from recitative.experiment.places import PRETRAIN, classifier_description
+from recitative.experiment.cell import load_encoder
+from recitative.experiment.music import classifier_description, load_music
+from recitative.experiment.places import PRETRAIN
 from recitative.experiment.speech import read_speech
 from recitative.files import read_json
 from recitative.learning.compute import Compute

@@ -298,6 +298,20 @@ def summary(params_file: Path) -> None:
     print_summary(load_params(params_file))
 
 
+@cli.command()
+@click.option(
+    "--all", "everything", is_flag=True, help="Also what a killed stage would go on from."
+)
+@click.option("--dry-run", is_flag=True, help="Only print.")
+@PARAMS
+def clean(everything: bool, dry_run: bool, params_file: Path) -> None:
+    """Print the work folders in .recitative/work and remove those that no stage will ask for."""
+    from recitative.commands.clean import run
+    from recitative.params import load_params
+
+    run(load_params(params_file), everything, dry_run)
+
+
 @cli.command("use-data")
 @click.argument("folder", type=click.Path(path_type=Path))
 @PARAMS

@@ -40,7 +40,7 @@ def check_left(project: Project) -> None:
     """Of all work the last stage's result alone is kept, until DVC must have it in its cache."""
     work = project.root / ".recitative" / "work"
     [last] = [path for path in work.iterdir() if path.is_dir()]
-    assert {path.name for path in last.iterdir()} == {"published", "result"}
+    assert {path.name for path in last.iterdir()} == {"about.json", "published", "result"}
 
 
 def status(project: Project) -> list[str]:
@@ -105,12 +105,12 @@ def test_pretraining_goes_on_to_the_same_weights(
         (SAVED, "after", 1),  # in the first mode's training
         (SAVED, "before", 4),  # with no checkpoint of the second mode yet
         ("recitative.experiment.cell::save_weights", "after", 1),  # trained, but not told
-        ("recitative.experiment.cell::log_predictions", "before", 1),  # told, but the run not ended
         (
-            "recitative.experiment.cell::write_json",
-            "after",
-            2,
-        ),  # ended, but for the run's last word
+            "recitative.experiment.repeats::log_predictions",
+            "before",
+            1,
+        ),  # told, but the run not ended
+        ("recitative.experiment.repeats::write_json", "after", 1),  # but for the run's last word
         ("recitative.experiment.outputs::write_json", "before", 1),  # while the output is written
     ],
 )

@@ -139,7 +139,7 @@ class TestTrained:
         assert not list(trained.root.rglob("*.partial*"))
         work = trained.root / ".recitative" / "work"
         [last] = [path for path in work.iterdir() if path.is_dir()]  # until DVC must have it
-        assert {path.name for path in last.iterdir()} == {"published", "result"}
+        assert {path.name for path in last.iterdir()} == {"about.json", "published", "result"}
 
     def test_no_pickle_anywhere(self, trained: Project) -> None:
         for suffix in (".pkl", ".pickle", ".pt", ".pth", ".joblib"):

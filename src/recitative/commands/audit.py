@@ -5,13 +5,13 @@ import click
 from recitative.corpora.audit_data import audit_data, format_audit
 from recitative.corpora.certificate import audit_splits
 from recitative.corpora.indexing import index_role
-from recitative.experiment.places import DATA, INDEX, SPLITS, workers
+from recitative.experiment.places import DATA, INDEX, SPLITS
 from recitative.params import Params
 
 
 def data(params: Params) -> None:
     """Print a table a role, and every file with a problem."""
-    jobs = workers(params.compute)
+    jobs = params.compute.processes
     indices = [index_role(role, config, DATA, jobs) for role, config in params.datasets.items()]
     click.echo(format_audit(audit_data(indices, DATA, params.features.min_seconds, jobs)))
 

@@ -26,13 +26,12 @@ import yaml
 from recitative.audio import load_audio
 from recitative.commands.rates import Rates, measure
 from recitative.errors import UserError
+from recitative.experiment.music import classifier_description
 from recitative.experiment.parallel import in_parallel
 from recitative.experiment.places import (
     INDEX,
-    classifier_description,
-    pretrained_description,
-    workers,
 )
+from recitative.experiment.speech import pretrained_description
 from recitative.features.mel import log_mel
 from recitative.learning.compute import Compute
 from recitative.learning.config import CONTROLS, NETWORKS
@@ -132,7 +131,7 @@ def _set(values: dict[str, Any], name: str, value: Any, source: Path) -> None:
 def calibrate(grid: Sequence[Params]) -> Machine:
     """Time each architecture of the grid, in as many processes at once as there will be."""
     first = grid[0]
-    processes = workers(first.compute)
+    processes = first.compute.processes
     rates = {}
     for params in {one.pretrain.arch: one for one in grid}.values():
         found = in_parallel(_measure, [(params,)] * processes, params.compute)

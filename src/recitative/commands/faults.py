@@ -26,11 +26,10 @@ from recitative.experiment.places import (
     DATA,
     FAULTS,
     PRETRAIN,
-    SPLITS,
     TRANSFER,
-    content_key,
     feature_cache,
 )
+from recitative.experiment.work import PIPELINE, stage_key
 from recitative.files import write_json
 from recitative.params import Params, load_params
 from recitative.stages import featurize, index, pretrain, split, transfer
@@ -188,6 +187,7 @@ def _workspace() -> Iterator[Path]:
     Stages find their files from the working directory, and MLflow and resumable work from DVC_ROOT.
     """
     home, data, cache = Path.cwd(), DATA.resolve(), feature_cache()
+    pipeline = PIPELINE.resolve()
     names = ("DVC_ROOT", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "RECITATIVE_PARENT_RUN")
     outside = {name: os.environ.pop(name, None) for name in names}
     cache.mkdir(parents=True, exist_ok=True)
@@ -196,6 +196,7 @@ def _workspace() -> Iterator[Path]:
         (inside / ".recitative").mkdir()
         (inside / ".recitative" / "features").symlink_to(cache)
         (inside / DATA).symlink_to(data)
+        (inside / PIPELINE).symlink_to(pipeline)
         os.chdir(inside)
         try:
             yield inside / "kept"
@@ -214,10 +215,7 @@ def _train(params: Params, pairing: str, kept: Path) -> dict[str, pd.DataFrame]:
         index.run(params)
         split.run(params)
         featurize.run(params)
-        sections = {"encoder", params.pretrain.arch, "pretrain", "features", "seed"}
-        key = content_key(
-            params.model_dump(mode="json", include=sections), SPLITS / f"speech-{speech}.csv"
-        )
+        key = stage_key(params, f"pretrain {speech}")
         shutil.rmtree(PRETRAIN, ignore_errors=True)
         if (kept / key).is_dir():
             shutil.copytree(kept / key, PRETRAIN / speech)

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from recitative.evaluation.metrics import check_predictions
-from recitative.experiment.places import SPLITS, file_digest
+from recitative.experiment.places import SPLITS
+from recitative.experiment.work import file_digest
 from recitative.params import Params
 from recitative.tracking.predictions import RunPredictions, predictions_of
 from recitative.vocabulary import MUSIC

@@ -4,7 +4,8 @@ import os
 import subprocess
 from typing import TYPE_CHECKING, Any
 
-from recitative.experiment.places import FEATURES, SPLITS, file_digest
+from recitative.experiment.places import FEATURES, SPLITS
+from recitative.experiment.work import file_digest
 from recitative.files import read_json
 from recitative.params import Params, flatten
 from recitative.tracking.runs import Input

@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from recitative.experiment.cell import Finished, scores
+from recitative.experiment.cell import scores, write_predictions
 from recitative.experiment.labels import feature_hash
-from recitative.files import atomic_folder, atomic_path, read_json, write_json
+from recitative.experiment.repeats import Finished
+from recitative.files import atomic_folder, read_json, write_json
 from recitative.models.storage import Description
 from recitative.params import Params
 from recitative.tracking.runs import Run
@@ -54,8 +55,7 @@ def write_cells(
         metrics.setdefault(done.mode, {})[str(done.repeat)] = entry
         runs.setdefault(done.mode, {})[str(done.repeat)] = done.run_id
     with atomic_folder(out) as folder:
-        with atomic_path(folder / "predictions.csv") as temporary:
-            pd.concat(tables).to_csv(temporary, index=False, float_format="%.6g")
+        write_predictions(folder / "predictions.csv", pd.concat(tables))
         for mode in dict.fromkeys(f.mode for f in finished):
             of_mode = [f for f in finished if f.mode == mode]
             _write_weights(folder, params, description, music, of_mode)

@@ -1,19 +1,64 @@
-"""Tasks side by side, each in a single-threaded process: what DVC, one stage at a time, does not do."""
+"""Tasks side by side, each in a single-threaded process: what DVC, one stage at a time, does not do.
 
-from collections.abc import Callable, Sequence
+joblib runs them on this machine (loky) or on a cluster (Ray, Dask: docs/cluster.md). A cluster's nodes
+share the project's folder and its environment; a task runs there as it would here.
+"""
+
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import psutil
 from joblib import Parallel, delayed
 from joblib.externals.loky import process_executor
 
-from recitative.experiment import cluster
-from recitative.experiment.places import workers
+from recitative.errors import UserError
 from recitative.learning.config import ComputeConfig
+from recitative.tracking.store import project_root, tracking_uri
 
 T = TypeVar("T")
+RETRIES = 3  # of a task whose node died; a task that fails is not tried again
+_CONNECT = 5  # s
+_PATIENCE = 30  # s until a cluster that was just started has a worker
+_CPUS = 0.5  # of a task, for Ray: where a node died there must be room on the others, or all wait
+_PREFIXES = ("DVC_", "MLFLOW_", "OMP_", "OPENBLAS_", "MKL_", "RECITATIVE_", "DO_NOT_TRACK")
 _elsewhere = False  # whether this process is a cluster's
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a task finds what it reads and writes: on every node the same."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    @classmethod
+    def here(cls) -> "Site":
+        """This process's own."""
+        tracking_uri()  # takes the password out of the address
+        kept = {name: text for name, text in os.environ.items() if name.startswith(_PREFIXES)}
+        return cls(Path.cwd(), kept | {"DVC_ROOT": str(project_root())})
+
+    def enter(self) -> None:
+        """Make this process one that works there.
+
+        Raises:
+            UserError: the node does not have the folder.
+        """
+        if not self.folder.is_dir():
+            raise UserError(
+                f"{self.folder}: no such folder on this node; a cluster's nodes share the project's "
+                "(docs/cluster.md)"
+            )
+        os.environ |= self.environment
+        os.chdir(self.folder)
 
 
 def in_parallel(
@@ -26,15 +71,15 @@ def in_parallel(
     if not tasks:
         return []
     if compute.backend != "loky":
-        with cluster.backend(compute) as count:
-            site = cluster.Site.here()
+        with _backend(compute) as count:
+            site = Site.here()
             work_there = partial(_there, site, compute.threads, work)
             return list(
                 Parallel(n_jobs=min(count, len(tasks)), batch_size=1)(
                     delayed(work_there)(*task) for task in tasks
                 )
             )
-    results = Parallel(n_jobs=min(workers(compute), len(tasks)), backend="loky")(
+    results = Parallel(n_jobs=min(compute.processes, len(tasks)), backend="loky")(
         delayed(_alone)(compute.threads, work, *task) for task in tasks
     )
     return list(results)
@@ -49,7 +94,7 @@ def stop_without(stage: int) -> None:
         raise SystemExit("the stage that waited for this work was killed")
 
 
-def _there(site: cluster.Site, threads: int, work: Callable[..., T], *task: Any) -> T:
+def _there(site: Site, threads: int, work: Callable[..., T], *task: Any) -> T:
     global _elsewhere
     _elsewhere = True
     site.enter()
@@ -67,3 +112,104 @@ def _alone(threads: int, work: Callable[..., T], *task: Any) -> T:
     process_executor._MAX_MEMORY_LEAK_SIZE = 2**40
     torch.set_num_threads(threads)
     return work(*task)
+
+
+def _backend(compute: ComputeConfig) -> AbstractContextManager[int]:
+    """Joblib runs on what `compute.backend` names; how many tasks fit there side by side.
+
+    Raises:
+        UserError: its package is not installed, no cluster answers, or it has not enough GPUs.
+    """
+    return _ray(compute) if compute.backend == "ray" else _dask(compute)
+
+
+@contextmanager
+def _ray(compute: ComputeConfig) -> Iterator[int]:
+    _require("ray", "ray")
+    import ray
+    from joblib import parallel_config
+    from ray.util.joblib import register_ray
+
+    if not ray.is_initialized():
+        try:
+            _reach(compute.cluster)  # Ray itself would try for minutes
+            ray.init(address=compute.cluster or None)
+        except (OSError, ValueError) as error:
+            raise UserError(_no_answer(compute, "ray start --head", error)) from error
+    there = ray.cluster_resources()
+    register_ray()
+    # Restarts are counted; retries are not: each call that fails while a death is found out is one.
+    arguments: dict[str, float] = {
+        "max_restarts": RETRIES,
+        "max_task_retries": -1,
+        "num_cpus": _CPUS,
+    }
+    if compute.gpus_per_task:
+        arguments["num_gpus"] = compute.gpus_per_task
+    with parallel_config(backend="ray", ray_remote_args=arguments):
+        yield _fits(compute, there.get("CPU", 1), there.get("GPU", 0))
+
+
+@contextmanager
+def _dask(compute: ComputeConfig) -> Iterator[int]:
+    _require("distributed", "dask")
+    from distributed import Client
+    from joblib import parallel_config
+
+    address = compute.cluster or os.environ.get("DASK_SCHEDULER_ADDRESS")
+    if not address:
+        raise UserError(
+            "params.yaml: compute.backend: 'dask' needs a scheduler; start one (`dask scheduler`) "
+            "and name it: compute.cluster: tcp://HOST:8786"
+        )
+    try:
+        client = Client(address, timeout=10)
+    except OSError as error:
+        raise UserError(_no_answer(compute, "dask scheduler", error)) from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=_PATIENCE)
+        except TimeoutError as error:
+            raise UserError(
+                f"{address}: a scheduler without workers; start some: `dask worker`"
+            ) from error
+        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        cores = sum(worker["nthreads"] for worker in workers)
+        gpus = sum(worker["resources"].get("GPU", 0) for worker in workers)
+        resources = {"GPU": compute.gpus_per_task} if compute.gpus_per_task else None
+        with parallel_config(backend="dask", resources=resources, retries=RETRIES):
+            yield _fits(compute, cores, gpus)
+
+
+def _reach(address: str | None) -> None:
+    """Connect to ``host:port``, and leave again."""
+    if address:
+        found = urlsplit(address if "://" in address else f"ray://{address}")
+        socket.create_connection((found.hostname or "", found.port or 6379), _CONNECT).close()
+
+
+def _fits(compute: ComputeConfig, cores: float, gpus: float) -> int:
+    """How many tasks at once: as many as the parameters say, as cores and GPUs let."""
+    count = compute.workers or int(cores)
+    if not compute.gpus_per_task:
+        return max(1, count)
+    if gpus < compute.gpus_per_task:
+        raise UserError(
+            f"params.yaml: compute.gpus_per_task: {compute.gpus_per_task:g}, but the cluster has "
+            f"{gpus:g} GPUs; use 0, or add nodes"
+        )
+    return min(max(1, count), int(gpus / compute.gpus_per_task))
+
+
+def _require(module: str, extra: str) -> None:
+    if find_spec(module) is None:
+        raise UserError(
+            f"params.yaml: compute.backend: {extra!r} needs a package that is not installed: "
+            f"pip install -c constraints.txt -e '.[{extra}]'"
+        )
+
+
+def _no_answer(compute: ComputeConfig, start: str, error: Exception) -> str:
+    where = compute.cluster or f"the {compute.backend} cluster"
+    said = " ".join(str(error).split())[:150]
+    return f"params.yaml: compute.cluster: {where} does not answer; start it: `{start}` ({said})"

@@ -21,7 +21,8 @@ from tqdm import tqdm
 
 from recitative.audio import AudioError, load_audio
 from recitative.errors import UserError
-from recitative.features.mel import FeatureConfig, Frames, log_mel
+from recitative.features import Frames
+from recitative.features.mel import FeatureConfig, log_mel
 from recitative.features.store import write_frames, write_store
 from recitative.files import atomic_path
 

@@ -17,8 +17,7 @@ from pydantic import Field, model_validator
 
 from recitative.audio import Samples, peak_normalize
 from recitative.config import Section
-
-Frames = npt.NDArray[np.float32]  # (T, n_mels)
+from recitative.features import Frames
 
 FRAMES_PER_BLOCK = 64  # so that a block's spectra stay in the processor's cache
 BANDS_PER_BLOCK = 16  # so that a block's weights are narrow; few of the others are not zero

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recitative.errors import UserError
-from recitative.features.mel import Frames
+from recitative.features import Frames
 
 ONE = "frames.npy"
 ADVISES = hasattr(os, "posix_fadvise")  # macOS has none

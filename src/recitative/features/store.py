@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recitative.errors import UserError
-from recitative.features.mel import Frames
+from recitative.features import Frames
 from recitative.features.shards import ONE, StoredFrames, open_frames, shard_name
 from recitative.files import atomic_folder, stream_csv, write_csv
 

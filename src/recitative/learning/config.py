@@ -4,6 +4,7 @@ What is transferred to music, and how, is an entry in `TRANSFER_MODES`: the mode
 (Gómez-Cañón et al., ICASSP 2021, Section 3.3) and the controls beside them.
 """
 
+import os
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -16,7 +17,11 @@ LabelKind = Literal["majority", "soft", "reliable"]
 
 
 class ComputeConfig(Section):
-    """What of the machine is used. Nothing here may change a result beyond rounding."""
+    """What of the machine is used.
+
+    Device, precision, compilation, threads and the devices of a strategy change a result in its
+    rounding: they are parameters of the stages that train. The rest changes no result.
+    """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bf16"] = "auto"
@@ -35,6 +40,11 @@ class ComputeConfig(Section):
     ahead: bool = True  # a cell of a matrix trains the others that are out of date beside it
     memory_gb: float = Field(default=4.0, gt=0)  # cached codes above this stay on disk, GB
     checkpoint_seconds: float = Field(default=30, ge=0)  # at most one checkpoint in this time, s
+
+    @property
+    def processes(self) -> int:
+        """How many processes run side by side on this machine."""
+        return self.workers or os.cpu_count() or 1
 
 
 class FitConfig(Section):

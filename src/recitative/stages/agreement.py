@@ -22,7 +22,7 @@ from recitative.corpora.base import MUSIC_ROLES
 from recitative.corpora.indexing import read_index
 from recitative.errors import UserError
 from recitative.experiment import labels as identity
-from recitative.experiment.places import AGREEMENT, INDEX, workers
+from recitative.experiment.places import AGREEMENT, INDEX
 from recitative.files import atomic_folder, write_csv, write_json
 from recitative.params import Params
 from recitative.seeding import derive_seed
@@ -117,7 +117,7 @@ def run(params: Params) -> None:
     reap()
     rows: list[dict[str, Any]] = []
     sets: dict[str, Any] = {}
-    seed, jobs = derive_seed(params.seed, "agreement"), workers(params.compute)
+    seed, jobs = derive_seed(params.seed, "agreement"), params.compute.processes
     cell = identity.labels(params, "cpu", "none", "none", "agreement", 0)
     with (
         atomic_folder(AGREEMENT) as folder,

@@ -32,7 +32,6 @@ from recitative.experiment.places import (
     PRETRAIN,
     SPLITS,
     TRANSFER,
-    workers,
 )
 from recitative.files import atomic_folder, read_csv, read_json, write_csv, write_json
 from recitative.params import Params
@@ -168,7 +167,7 @@ def _agreement(params: Params) -> dict[str, Agreement]:
             resampled="both",
             rng=derive_rng(params.seed, "claims", "agreement", music),
             draws=max(100, params.agreement.draws),
-            jobs=workers(params.compute),
+            jobs=params.compute.processes,
         )
         found[music] = Agreement(alpha, draws, len(set(classes.clip[chosen].tolist())))
     return found

@@ -7,11 +7,11 @@ from itertools import chain
 import click
 
 from recitative.corpora.base import ROLES
-from recitative.corpora.indexing import IndexedClip
+from recitative.corpora.indexing import IndexedClip, read_index
 from recitative.corpora.splits import read_splits
 from recitative.errors import UserError
 from recitative.experiment.parallel import in_parallel
-from recitative.experiment.places import DATA, FEATURES, SPLITS, feature_cache, role_clips, workers
+from recitative.experiment.places import DATA, FEATURES, INDEX, SPLITS, feature_cache
 from recitative.features.extraction import cache_frames, expected_bytes, extract
 from recitative.features.mel import FeatureConfig
 from recitative.files import write_json
@@ -29,7 +29,7 @@ def run(params: Params) -> None:
         if params.compute.backend != "loky":
             _on_the_cluster(clips, params)
         report = extract(
-            clips, DATA, params.features, folder, feature_cache(), workers(params.compute)
+            clips, DATA, params.features, folder, feature_cache(), params.compute.processes
         )
         digest = {"feature_hash": report.feature_hash, "clips": report.clips, "hours": report.hours}
         write_json(folder / "features.json", digest)
@@ -43,7 +43,8 @@ def plan() -> dict[str, list[IndexedClip]]:
     clips = {}
     for role in ROLES:
         wanted = {row.id for row in read_splits(SPLITS, role)}
-        clips[role] = [clip for clip in role_clips(role) if clip.id in wanted]
+        sources = ("speech-eng", "speech-man") if role == "speech-mix" else (role,)
+        clips[role] = [c for one in sources for c in read_index(INDEX, one) if c.id in wanted]
     return clips
 
 

@@ -4,7 +4,7 @@ import click
 
 from recitative.corpora.base import SOURCE_ROLES, MissingDataError
 from recitative.corpora.indexing import index_role, write_index
-from recitative.experiment.places import DATA, INDEX, workers
+from recitative.experiment.places import DATA, INDEX
 from recitative.files import atomic_folder
 from recitative.params import Params
 
@@ -16,7 +16,7 @@ def run(params: Params) -> None:
         raise MissingDataError(f"params.yaml: datasets.{missing[0]}: no corpus for this role")
     with atomic_folder(INDEX) as folder:
         for role in SOURCE_ROLES:
-            index = index_role(role, params.datasets[role], DATA, workers(params.compute))
+            index = index_role(role, params.datasets[role], DATA, params.compute.processes)
             write_index(index, folder)
             hours = sum(clip.seconds for clip in index.clips) / 3600
             groups = len({clip.group for clip in index.clips})

@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 
 import click
@@ -11,26 +11,19 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from recitative.corpora.certificate import require_clean
-from recitative.experiment import labels as identity
+from recitative.experiment import labels
 from recitative.experiment.parallel import in_parallel, stop_without
-from recitative.experiment.places import (
-    INDEX,
-    PRETRAIN,
-    RESULT,
-    SPLITS,
-    content_key,
-    pretrained_description,
-)
+from recitative.experiment.places import INDEX, SPLITS
 from recitative.experiment.searched import with_best
-from recitative.experiment.speech import read_speech
-from recitative.experiment.work import make_and_publish
+from recitative.experiment.speech import pretrained_description, read_speech
+from recitative.experiment.work import RESULT, Work, publish_stage
 from recitative.files import atomic_folder, write_csv, write_json
 from recitative.learning.checkpoint import Checkpoint
 from recitative.learning.compute import Compute
 from recitative.learning.pretraining import Pretraining, prepare
 from recitative.learning.ranks import Ranks, launch
 from recitative.learning.training import ALONE, fit
-from recitative.models.storage import Description, save_weights
+from recitative.models.storage import save_weights
 from recitative.params import Params
 from recitative.reports.figures import history_figure
 from recitative.seeding import derive_seed
@@ -40,14 +33,15 @@ from recitative.vocabulary import SPEECH
 SHOWN = ("validation_loss", "validation_accuracy")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Training:
-    """One language's pretraining: what it is made of, and the key of all that it depends on."""
+    """One language's pretraining."""
 
     params: Params  # with the searched values
     language: str
     found: dict[str, str]  # tags that lead to the search
     parent: str | None  # id of the run that groups it
+    key: str
     stage: int = field(default_factory=os.getpid)  # process that waits for it
 
     @property
@@ -61,65 +55,35 @@ class Training:
         return derive_seed(self.params.seed, "pretrain", self.params.pretrain.arch, self.language)
 
     @property
-    def description(self) -> Description:
-        """What rebuilds the model."""
-        return pretrained_description(self.params)
-
-    @property
-    def out(self) -> Path:
-        """Where the stage writes."""
-        return PRETRAIN / self.language
-
-    @property
-    def name(self) -> str:
-        """How its work folder is called."""
-        return f"pretrain-{self.params.pretrain.arch}-{self.language}"
-
-    @property
     def together(self) -> int:
         """Processes that train it; each draws its own noise, so the result depends on it."""
         compute = self.params.compute
         return compute.devices if compute.strategy == "ddp" else 1
 
-    @cached_property
-    def key(self) -> str:
-        """Of all that the result depends on."""
-        params = self.params
-        return content_key(
-            self.description,
-            params.pretrain.model_dump(mode="json"),
-            [
-                self.seed,
-                params.features.segment_frames,
-                params.features.segment_hop,
-                str(Compute.decide(params.compute)),
-                identity.feature_hash(self.role),
-                *([f"ddp {self.together}"] if self.together > 1 else []),
-            ],
-            SPLITS / f"{self.role}.csv",
-        )
-
 
 def run(params: Params, language: str) -> None:
     """Train on the speech of one language; the chosen epoch's weights are written.
 
-    The languages that are still to come are trained side by side with it.
+    The languages that are still to come are trained side by side with it (`compute.ahead`).
     """
     require_clean(SPLITS, INDEX, allow_leaks=params.split.leak == "released")
-    params, found = with_best(params)
-    mine = Training(params, language, found, parent_run_id())
-    others = [other for other in SPEECH if other != language and params.compute.ahead]
-    make_and_publish(mine, (replace(mine, language=other) for other in others), _make)
+    others = [other for other in SPEECH if other != language]
+    publish_stage(params, "pretrain", language, others, partial(_make, params))
 
 
-def _make(trainings: dict[Training, Path]) -> None:
+def _make(params: Params, works: dict[str, Work]) -> None:
+    """Train these languages, each into its work folder."""
     reap()
-    compute = next(iter(trainings)).params.compute
-    if compute.strategy == "ddp":  # a training has all devices, so they come one after the other
-        for training, work in trainings.items():
-            train(training, work)
+    searched, found = with_best(params)
+    tasks = [
+        (Training(searched, language, found, parent_run_id(), work.key), work.folder)
+        for language, work in works.items()
+    ]
+    if params.compute.strategy == "ddp":  # a training has all devices: one after the other
+        for task in tasks:
+            train(*task)
         return
-    in_parallel(train, list(trainings.items()), compute)
+    in_parallel(train, tasks, params.compute)
 
 
 def train(training: Training, work: Path) -> None:
@@ -171,14 +135,14 @@ def _train(training: Training, work: Path, ranks: Ranks = ALONE) -> None:
     made = _prepare(training)
     config = made.config
     click.echo(f"{arch} on {role}: {made.train.count} training examples, {compute}")
-    cell = identity.labels(params, compute, language, "none", "pretrain", 0)
+    cell = labels.labels(params, compute, language, "none", "pretrain", 0)
     history = []
     with (
         open_run(
             f"pretrain {arch} {language}",
-            identity.run_params(params, cell, "pretrain", arch, "encoder", "features", "balance"),
-            cell | identity.provenance("pretrain", role) | training.found,
-            [identity.inputs(role, "training")],
+            labels.run_params(params, cell, "pretrain", arch, "encoder", "features", "balance"),
+            cell | labels.provenance("pretrain", role) | training.found,
+            [labels.inputs(role, "training")],
             training.parent,
             work / "run_id",
         ) as tracked,
@@ -195,7 +159,7 @@ def _train(training: Training, work: Path, ranks: Ranks = ALONE) -> None:
         kept = [row for row in history if row["best"] or config.keep == "last"][-1]
         tracked.log_metrics({f"final_{name}": value for name, value in kept.items()})
         save_weights(folder / "model.safetensors", made.model)
-        write_json(folder / "model.json", training.description | {"language": language})
+        write_json(folder / "model.json", pretrained_description(params) | {"language": language})
         write_csv(folder / "history.csv", list(history[0]), history)
         # Few, because each is a column of `dvc exp show`, once a language; history.csv has the rest.
         shown = {name: kept[name] for name in SHOWN if kept.get(name) is not None}

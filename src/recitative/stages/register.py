@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from recitative.corpora.certificate import audit_splits, require_clean
+from recitative.corpora.indexing import read_index
 from recitative.errors import UserError
 from recitative.evaluation.promotion import Gate, Songs, beside, gates
 from recitative.experiment.places import (
@@ -20,7 +21,6 @@ from recitative.experiment.places import (
     REGISTRY,
     SPLITS,
     TRANSFER,
-    role_clips,
 )
 from recitative.files import atomic_folder, read_json, write_json
 from recitative.params import Params
@@ -51,7 +51,7 @@ def run(params: Params) -> None:
 
 def _decide(params: Params, music: str, leaks: list[str]) -> dict[str, Any]:
     name = registry.model_name(music)
-    digests = {clip.id: clip.digest for clip in role_clips(f"music-{music}")}
+    digests = {clip.id: clip.digest for clip in read_index(INDEX, f"music-{music}")}
     folder, chosen = _best_on_validation(music)
     table = _repeat(folder / "predictions.csv", chosen)
     songs = Songs.of(table, digests)

@@ -29,6 +29,7 @@ from recitative.experiment.places import (
     TRANSFER,
 )
 from recitative.experiment.searched import PAGE
+from recitative.experiment.work import clear_unneeded
 from recitative.files import atomic_folder, read_csv, read_json, write_csv
 from recitative.learning.config import CONTROLS as ALL_CONTROLS
 from recitative.params import Params
@@ -123,6 +124,7 @@ def run(params: Params, check_controls: bool = False) -> None:
         if PAGE.exists():
             shutil.copyfile(PAGE, folder / PAGE.name)
         _log(params, folder)
+    clear_unneeded(params)  # this is the pipeline's last stage
     click.echo(f"{REPORT}/index.html")
 
 

@@ -26,9 +26,10 @@ import torch
 from recitative.errors import UserError
 from recitative.experiment import labels as identity
 from recitative.experiment.parallel import in_parallel
-from recitative.experiment.places import SEARCH, SPLITS, content_key, workers
+from recitative.experiment.places import SEARCH, SPLITS
 from recitative.experiment.searched import BEST, PAGE, searchable, space_of, with_values, write_best
 from recitative.experiment.speech import read_speech
+from recitative.experiment.work import content_key
 from recitative.files import write_csv
 from recitative.learning import search
 from recitative.learning.compute import Compute
@@ -176,7 +177,7 @@ def _rounds(
                 return {}
             time.sleep(_POLL)  # the last trials run on another machine
             continue
-        count = min(params.search.workers or workers(params.compute), total - now.finished)
+        count = min(params.search.workers or params.compute.processes, total - now.finished)
         exits = _side_by_side(_Work(params, plan, total, since, run_id), count)
         reap()
         idle = idle + 1 if search.progress(study, since) == now else 0

@@ -1,0 +1,36 @@
+"""`recitative clean`: the work folders that killed or finished stages left, their sizes, and away."""
+
+import click
+
+from recitative.experiment.work import Left, remove_works, will_be_asked_for, works
+from recitative.params import Params
+
+
+def run(params: Params, everything: bool = False, dry_run: bool = False) -> None:
+    """Print every work folder with its size; remove those that no stage here will ask for.
+
+    What another experiment's folder left is kept: it may go on. A folder that a process is at is
+    never removed.
+
+    Args:
+        params: the values in force, which say what a stage will ask for.
+        everything: remove all, also what a killed stage would go on from.
+        dry_run: only print.
+    """
+
+    def chosen(work: Left) -> bool:
+        here = work.is_of_this_workspace and not will_be_asked_for(params, work)
+        return everything or here or not work.about
+
+    found = {work.folder: (work.size, chosen(work)) for work in works()}
+    removed = set() if dry_run else {work.folder for work in remove_works(chosen)}
+    for folder, (size, unneeded) in found.items():
+        if folder in removed:
+            state = "removed"
+        elif unneeded:
+            state = "would be removed" if dry_run else "kept: a process is at it"
+        else:
+            state = "kept: a stage may go on from it"
+        click.echo(f"{size / 1e6:10.1f} MB  {folder.name}  {state}")
+    freed = sum(size for folder, (size, _) in found.items() if folder in removed)
+    click.echo(f"{len(removed)} of {len(found)} work folders removed, {freed / 1e6:.1f} MB freed")

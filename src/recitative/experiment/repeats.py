@@ -1,0 +1,217 @@
+"""The cells of a stage side by side: a process for each repeat, a run in MLflow for each mode of it.
+
+What a repeat has finished lies in the work folder, a small JSON written last, so that a killed stage
+trains nothing twice.
+"""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock
+
+from recitative.evaluation.metrics import TASKS, decide, score, to_song_level
+from recitative.experiment import labels
+from recitative.experiment.cell import Cell, scores, train_cell, write_predictions
+from recitative.experiment.music import load_music, load_opinions
+from recitative.experiment.parallel import in_parallel, stop_without
+from recitative.files import read_json, write_json
+from recitative.learning.compute import Compute
+from recitative.learning.config import TRANSFER_MODES, TransferConfig
+from recitative.learning.training import Epoch
+from recitative.models.storage import Description
+from recitative.params import Params
+from recitative.reports.figures import confusion_figure, history_figure
+from recitative.seeding import derive_seed
+from recitative.tracking.runs import Run, open_run, parent_run_id
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """One process's work: `modes` in order, for one repeat, over every fold.
+
+    Attributes:
+        params: all parameters.
+        transfer: of the present modes (a control from scratch has epochs of its own).
+        description: of the classifier, its encoder included.
+        speech: language of the pretraining; `none` for controls.
+        music: language of the music.
+        modes: names in TRANSFER_MODES; a mode `after` another follows it.
+        repeat: number of the repeat.
+        encoder: weights of the pretrained model; None draws a random one.
+        codes: the frozen codes of all segments; None where each repeat has an encoder of its own.
+        work: where finished parts and checkpoints are kept.
+        parent: id of the run that groups the cell's.
+        stage: process that waits for the result; once it is killed, no further mode is begun.
+    """
+
+    params: Params
+    transfer: TransferConfig
+    description: Description
+    speech: str
+    music: str
+    modes: tuple[str, ...]
+    repeat: int
+    encoder: Path | None
+    codes: Path | None
+    work: Path
+    parent: str
+    stage: int = field(default_factory=os.getpid)
+
+    @property
+    def stage_name(self) -> str:
+        """The stage that its runs belong to."""
+        return "controls" if self.speech == "none" else "transfer"
+
+    def cell(self, mode: str, fold: int) -> Cell:
+        """What one of its cells is made of."""
+        params = self.params
+        stream = (self.stage_name, params.pretrain.arch, f"{self.speech}2{self.music}")
+        after = TRANSFER_MODES[mode].after
+        return Cell(
+            mode,
+            self.repeat,
+            fold,
+            derive_seed(params.seed, *stream, mode, self.repeat, fold),
+            self.description,
+            self.transfer,
+            params.encoder.standardize == "band",
+            self.encoder,
+            self.cell(after, fold).weights if after else None,
+            self.codes,
+            self.work / f"{mode}-{self.repeat}-{fold}",
+            params.compute.checkpoint_seconds,
+        )
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What one mode of one repeat left in the work folder, one entry a fold in each list."""
+
+    mode: str
+    repeat: int
+    run_id: str
+    folds: list[dict[str, Any]]  # validation scores, epochs
+    weights: list[Path]
+    predictions: list[Path]
+
+    @property
+    def best_fold(self) -> int:
+        """The fold with the highest validation score, the first of equals."""
+        return int(np.argmax([fold["validation"]["quadrant_f1"] for fold in self.folds]))
+
+    def table(self) -> pd.DataFrame:
+        """The test predictions of all folds."""
+        return pd.concat([pd.read_csv(path) for path in self.predictions], ignore_index=True)
+
+
+def run_repeats(repeats: Sequence[Repeat]) -> list[list[Finished]]:
+    """Train the modes of every repeat, side by side; what is finished already is only read."""
+    to_do = [(one,) for one in repeats if not all(_is_done(one, mode) for mode in one.modes)]
+    if to_do:
+        in_parallel(run_repeat, to_do, repeats[0].params.compute)
+    return [[_finished(one, mode) for mode in one.modes] for one in repeats]
+
+
+def run_repeat(repeat: Repeat) -> None:
+    """Train the modes of one repeat, in order."""
+    for mode in repeat.modes:
+        stop_without(repeat.stage)
+        # The lock: a worker outlives its killed stage by the mode that it is at.
+        with FileLock(_done(repeat, mode).with_suffix(".lock")):
+            if not _is_done(repeat, mode):
+                _train_mode(repeat, mode)
+
+
+def _done(repeat: Repeat, mode: str) -> Path:
+    return repeat.work / f"{mode}-{repeat.repeat}.json"
+
+
+def _is_done(repeat: Repeat, mode: str) -> bool:
+    """Killed between its results and its end, a run is gone through again, training nothing."""
+    done = _done(repeat, mode)
+    return done.exists() and not done.with_suffix(".run_id").exists()
+
+
+def _finished(repeat: Repeat, mode: str) -> Finished:
+    found = read_json(_done(repeat, mode))
+    cells = [repeat.cell(mode, fold) for fold in range(len(found["folds"]))]
+    return Finished(
+        mode,
+        repeat.repeat,
+        found["run_id"],
+        found["folds"],
+        [cell.weights for cell in cells],
+        [cell.predictions for cell in cells],
+    )
+
+
+def _train_mode(repeat: Repeat, mode: str) -> None:
+    """Train one mode in every fold, in one run."""
+    params, role, done = repeat.params, f"music-{repeat.music}", _done(repeat, mode)
+    compute = Compute.decide(params.compute)
+    cell = labels.labels(params, compute, repeat.speech, repeat.music, mode, repeat.repeat)
+    music, folds = load_music(params, repeat.music)
+    opinions = load_opinions(repeat.music)
+    with open_run(
+        f"{cell['pairing']} {params.pretrain.arch} {mode} {repeat.repeat}",
+        labels.run_params(params, cell, "transfer", "encoder", "features", "balance", "split"),
+        cell | labels.provenance(repeat.stage_name, role),
+        [labels.inputs(role, "training"), labels.inputs(role, "evaluation")],
+        repeat.parent,
+        done.with_suffix(".run_id"),
+    ) as tracked:
+        results, histories = [], []
+        for fold, parts in enumerate(folds):
+            log = partial(_log_epoch, tracked, f"fold{fold}_" if len(folds) > 1 else "")
+            result = train_cell(repeat.cell(mode, fold), music, parts, opinions, compute, log)
+            histories.append(result.pop("history"))
+            results.append(result | {"epochs": len(histories[-1])})
+        paths = [repeat.cell(mode, fold).predictions for fold in range(len(folds))]
+        table = pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
+        validation = pd.DataFrame([fold["validation"] for fold in results]).mean()
+        tracked.log_metrics({f"test_{name}": value for name, value in scores(table).items()})
+        tracked.log_metrics({f"best_validation_{k}": float(v) for k, v in validation.items()})
+        tracked.log_metrics({"dropped_clips": sum(fold["dropped_clips"] for fold in results)})
+        tracked.log_figure(history_figure(*histories), "history.png")
+        log_predictions(tracked, table)
+        write_json(done, {"run_id": tracked.id, "folds": results})
+
+
+def _log_epoch(tracked: Run, prefix: str, epoch: Epoch) -> None:
+    metrics = {f"{prefix}{name}": value for name, value in epoch.metrics().items()}
+    tracked.log_metrics(metrics, step=epoch.index)
+
+
+def log_predictions(tracked: Run, predictions: pd.DataFrame) -> None:
+    """Store a repeat's test predictions, and the song-level confusion matrix of every task."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "predictions.csv"
+        write_predictions(path, predictions)
+        tracked.log_artifact(path)
+    songs = to_song_level(predictions)
+    for task in TASKS:
+        scored = score(*decide(songs, task), task)
+        tracked.log_figure(confusion_figure(scored, task), f"confusion_{task}.png")
+
+
+def parent_run(params: Params, stage: str, pairing: str, work: Path) -> AbstractContextManager[Run]:
+    """The run that groups those of a pairing, or of a music set's controls (``none2eng``)."""
+    speech, music = pairing.split("2")
+    compute = Compute.decide(params.compute)
+    cell = labels.labels(params, compute, speech, music, "parent", "all")
+    return open_run(
+        f"{stage} {pairing} {params.pretrain.arch}",
+        cell,
+        cell | labels.provenance(stage, f"music-{music}"),
+        parent=parent_run_id(),
+        resume=work / "run_id",
+        measure=False,
+    )
