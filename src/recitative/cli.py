@@ -39,11 +39,26 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; what the user can mend is one line on stderr and exit code 1."""
+    _run_the_code_that_dvc_hashed()
     try:
         cli()
     except UserError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
+
+
+def _run_the_code_that_dvc_hashed() -> None:
+    """Start again with the code of this folder, where DVC runs a stage in a copy of the project.
+
+    DVC hashes the copy's code. The installed command would run the project's own, which may have been
+    edited since the experiment was queued.
+    """
+    here = Path("src").resolve()
+    code = here / "recitative" / "cli.py"
+    if "DVC_STAGE" in os.environ and code.is_file() and not code.samefile(__file__):
+        path = os.pathsep.join(filter(None, (str(here), os.environ.get("PYTHONPATH"))))
+        os.environ["PYTHONPATH"] = path
+        os.execv(sys.executable, [sys.executable, "-m", "recitative.cli", *sys.argv[1:]])
 
 
 def _stage(name: str, *arguments: Any) -> Callable[[Callable[..., None]], click.Command]:

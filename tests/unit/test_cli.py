@@ -1,5 +1,7 @@
 """The command line: every stage is a command, and what the user can mend is one line."""
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -165,3 +167,21 @@ def test_help_and_version_load_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "corpus" in done.stdout
+
+
+def test_a_stage_in_a_copy_of_the_project_runs_the_copys_code(tmp_path: Path) -> None:
+    """DVC hashes the copy's; the installed command would run another one, edited meanwhile."""
+    package = tmp_path / "src" / "recitative"
+    shutil.copytree(Path(cli.__file__).parent, package, ignore=shutil.ignore_patterns("*cache*"))
+    about = package / "__init__.py"
+    about.write_text(about.read_text().replace('__version__ = "', '__version__ = "copy of '))
+    told = {}
+    for stage in (None, "train"):
+        environment = {name: text for name, text in os.environ.items() if name != "DVC_STAGE"}
+        done = subprocess.run(
+            [sys.executable, "-m", "recitative.cli", "--version"], cwd=tmp_path, text=True,
+            env=environment | ({"DVC_STAGE": stage} if stage else {}), capture_output=True,
+        )  # fmt: skip
+        told[stage] = done.stdout
+    assert "copy of" not in told[None]
+    assert "copy of" in told["train"]
