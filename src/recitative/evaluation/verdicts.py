@@ -38,9 +38,9 @@ from recitative.evaluation.claims import (
     Claim,
     Part,
 )
-from recitative.evaluation.contrasts import Contrast, SongSet, contrast, permutation_p
+from recitative.evaluation.contrasts import MARGIN, Contrast, SongSet, contrast, permutation_p
 from recitative.evaluation.metrics import Floats, SongDecisions, require_same_songs, song_decisions
-from recitative.evaluation.statistics import DRAWS, MARGIN, _interval, _tail, holm, songs_needed
+from recitative.evaluation.statistics import DRAWS, holm, interval, songs_needed, tail_p
 from recitative.seeding import derive_rng
 from recitative.vocabulary import MUSIC
 
@@ -438,9 +438,9 @@ def _agree_less(evidence: Evidence) -> _Tested | Verdict:
     english, mandarin = evidence.agreement["eng"], evidence.agreement["man"]
     draws = english.draws - mandarin.draws
     draws = draws[~np.isnan(draws)]
-    low, high = _interval(draws, 0.025)
+    low, high = interval(draws, 0.025)
     value = english.alpha - mandarin.alpha
-    p = min(1.0, 2 * min(_tail(draws <= 0), _tail(draws >= 0)))
+    p = min(1.0, 2 * min(tail_p(draws <= 0), tail_p(draws >= 0)))
     clips = english.clips + mandarin.clips
     needed = songs_needed(low, high, clips, abs(value))
     effect = Effect("English − Mandarin", value, low, high, p, value > 0, clips, needed)
