@@ -54,7 +54,7 @@ def _highest() -> float:
 
 
 def peak(table: np.ndarray, level: str) -> float:
-    """MB that alpha takes above its table, in a process of its own, compiled code included."""
+    """MB that alpha takes above its table, in a process of its own."""
     spawn = multiprocessing.get_context("spawn")
     answer = spawn.Queue()
     with tempfile.NamedTemporaryFile(suffix=".npy") as file:
@@ -83,7 +83,7 @@ def main() -> None:
             ours, theirs = [], []
             mine = partial(krippendorff_alpha, table, level)
             oracle = partial(krippendorff.alpha, table, level_of_measurement=level)
-            same = mine() - oracle()  # compiles, too
+            same = mine() - oracle()
             for _ in range(given.rounds):
                 ours.append(seconds(mine))
                 theirs.append(seconds(oracle))

@@ -1,7 +1,10 @@
 """The study behind the paper's Section 4.1, to its last printed digit; and pictures of it."""
 
+import json
+
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from recitative.agreement import study as ismir2020
@@ -9,6 +12,7 @@ from recitative.agreement.alpha import krippendorff_alpha
 from recitative.agreement.consensus import ceiling, majority_share
 from recitative.agreement.figures import WIDTHS, draw_agreement, plot_rater_matrix
 from recitative.agreement.ratings import read_ratings
+from recitative.cli import cli
 
 # The study's table: english, spanish, mandarin, german, all.
 PUBLISHED = {
@@ -59,6 +63,11 @@ def languages(study):
 @pytest.fixture(scope="module")
 def by_traits(study):
     return ismir2020.by_trait(study, seed=1, draws=0)
+
+
+@pytest.fixture(scope="module")
+def base(study):
+    return ismir2020.base(study, seed=1, draws=0)
 
 
 @pytest.mark.real
@@ -112,8 +121,35 @@ def test_a_trait_is_a_plain_filter(study, by_traits):
 
 
 @pytest.mark.real
-def test_the_study_as_text(languages, by_traits):
-    text = ismir2020.format_study(languages, by_traits)
+def test_the_base_row_is_all_listeners_without_a_filter(study, base):
+    import pandas as pd
+
+    table = pd.read_csv(study, skipinitialspace=True)
+    sung = table[~table.excerpt.isin(["anger_2", "fear_1"])]
+    for row in base:
+        matrix = sung.pivot(index=["language", "user"], columns="excerpt", values=row["emotion"])
+        expected = krippendorff_alpha(matrix.to_numpy(float), "ordinal")
+        assert row["alpha"] == pytest.approx(expected, abs=1e-12)
+        assert (row["answers"], row["raters"], row["units"]) == (2520, 126, 20)
+    assert [row["emotion"] for row in base] == list(ismir2020.EMOTIONS)
+
+
+@pytest.mark.real
+def test_the_recipe_prints_the_base_row_and_writes_it(study, base, tmp_path):
+    out = tmp_path / "study.json"
+    options = ["--recipe", "ismir2020", "--draws", "0", "--json", str(out), str(study)]
+    run = CliRunner().invoke(cli, ["agreement", *options], catch_exceptions=False)
+    lines = run.output.splitlines()
+    [title] = [at for at, line in enumerate(lines) if line.endswith("; no filter")]
+    assert lines[title + 2].split() == ["no", "filter"]
+    for row, line in zip(base, lines[title + 3 :], strict=False):
+        assert line.split() == [row["emotion"], f"{row['alpha']:.3f}"]
+    assert base in ([row for row in json.loads(out.read_text()) if row.get("trait") == "none"],)
+
+
+@pytest.mark.real
+def test_the_study_as_text(languages, by_traits, base):
+    text = ismir2020.format_study(languages, by_traits, base)
     assert "126 raters of 22 units" in text
     assert "1704" in text
     assert "nan" not in text.lower()

@@ -9,7 +9,8 @@ from scipy import stats
 from sklearn.metrics import f1_score
 
 from recitative.errors import UserError
-from recitative.evaluation import statistics
+from recitative.evaluation import overall, statistics
+from recitative.evaluation.contrasts import MARGIN, SongSet, contrast, paired_difference
 
 K = 4
 
@@ -43,6 +44,13 @@ def mean_f1(true, predicted):
     )
 
 
+def similar(true, a, b, margin=MARGIN, draws=2000):
+    """The contrast of one pair, p of TOST, and whether its 90 % interval lies inside the margin."""
+    found = contrast([SongSet(true, {"a": a, "b": b}, [("a", "b")])], K, rng(), draws=draws)
+    low, high = statistics.interval(found.draws, 0.05)
+    return found, found.p_similar(margin), -margin < low and high < margin
+
+
 def test_the_value_is_scikit_learns_mean_over_repeats():
     songs = songs_of(rng(1), 60)
     a, b = simulate(rng(2), 60, 3, difficulty=songs), simulate(rng(3), 60, 2, difficulty=songs)
@@ -50,10 +58,10 @@ def test_the_value_is_scikit_learns_mean_over_repeats():
     assert found.value == pytest.approx(mean_f1(songs[0], a))
     assert found.low < found.value < found.high
     assert found.resampled == "songs and repeats"
-    difference = statistics.paired_difference(songs[0], a, b, K, rng(), draws=200)
+    difference = paired_difference(songs[0], a, b, K, rng(), draws=200)
     expected = 100 * (mean_f1(songs[0], a) - mean_f1(songs[0], b))
     assert difference.value == pytest.approx(expected)
-    assert statistics.equivalence(songs[0], a, b, K, rng()).value == pytest.approx(expected)
+    assert similar(songs[0], a, b)[0].value == pytest.approx(expected)
 
 
 def test_over_songs_only_the_interval_is_scipys():
@@ -77,28 +85,28 @@ def test_many_draws_in_chunks_are_the_same_statistic(monkeypatch):
     songs = songs_of(rng(8), 50)
     predicted = simulate(rng(9), 50, 4, difficulty=songs)
     whole = statistics.bootstrap_interval(songs[0], predicted, K, rng(), draws=3000)
-    monkeypatch.setattr(statistics, "_CHUNK", 5000)
+    monkeypatch.setattr(statistics, "CHUNK", 5000)
     chunked = statistics.bootstrap_interval(songs[0], predicted, K, rng(), draws=3000)
     assert chunked.value == whole.value
     assert chunked.low == pytest.approx(whole.low, abs=0.02)
     assert chunked.high == pytest.approx(whole.high, abs=0.02)
 
 
-def test_repeats_that_vary_widen_the_interval_and_can_be_left_out():
+def test_repeats_that_vary_widen_the_interval():
     songs = songs_of(rng(10), 200)
     predicted = simulate(rng(11), 200, 4, run_spread=0.5, difficulty=songs)
     both = statistics.bootstrap_interval(songs[0], predicted, K, rng())
-    only = statistics.bootstrap_interval(songs[0], predicted, K, rng(), resample_repeats=False)
-    assert only.resampled == "songs"
-    assert both.high - both.low > 1.3 * (only.high - only.low)
+    one = [statistics.bootstrap_interval(songs[0], p[None], K, rng()) for p in predicted]
+    assert {only.resampled for only in one} == {"songs"}
+    assert both.high - both.low > 1.3 * np.mean([only.high - only.low for only in one])
 
 
 def test_one_repeat_says_so():
     songs = songs_of(rng(12), 40)
     one = simulate(rng(13), 40, 1, difficulty=songs)
     assert statistics.bootstrap_interval(songs[0], one, K, rng()).resampled == "songs"
-    assert statistics.paired_difference(songs[0], one, one, K, rng()).resampled == "songs"
-    assert statistics.equivalence(songs[0], one, one, K, rng()).resampled == "songs"
+    assert paired_difference(songs[0], one, one, K, rng()).resampled == "songs"
+    assert similar(songs[0], one, one)[0].resampled == "songs"
 
 
 def test_intervals_cover_the_truth():
@@ -125,7 +133,7 @@ def test_no_difference_is_seldom_found_and_p_is_spread_out(run_spread):
     for _ in range(150):
         songs = songs_of(generator)
         a, b = (simulate(generator, run_spread=run_spread, difficulty=songs) for _ in "ab")
-        found = statistics.paired_difference(songs[0], a, b, K, generator, draws=300)
+        found = paired_difference(songs[0], a, b, K, generator, draws=300)
         p_values.append(found.p)
         missed += found.low > 0 or found.high < 0
     # at most 5 % and its binomial error
@@ -142,7 +150,7 @@ def test_a_permutation_over_songs_alone_mistakes_a_lucky_training_for_a_method()
     for _ in range(60):
         songs = songs_of(generator)
         a, b = (simulate(generator, run_spread=0.12, difficulty=songs) for _ in "ab")
-        found = statistics.paired_difference(songs[0], a, b, K, generator, draws=200)
+        found = paired_difference(songs[0], a, b, K, generator, draws=200)
         songs_alone += found.p_songs <= 0.05
         both += found.p <= 0.05
     assert songs_alone > 15
@@ -156,30 +164,23 @@ def test_ten_points_are_found():
         songs = songs_of(generator)
         a = simulate(generator, easier=0.29, difficulty=songs)  # about 10 points
         b = simulate(generator, difficulty=songs)
-        result = statistics.paired_difference(songs[0], a, b, K, generator, draws=300)
+        result = paired_difference(songs[0], a, b, K, generator, draws=300)
         found += result.p <= 0.05 and result.low > 0
     assert found >= 40
 
 
-def test_one_sided_p_values_take_sides():
+def test_p_values_tell_a_difference_either_way_round():
     songs = songs_of(rng(18))
     a, b = (simulate(rng(19), easier=e, difficulty=songs) for e in (0.4, 0.0))
-
-    def p(first, second, alternative):
-        return statistics.paired_difference(
-            songs[0], first, second, K, rng(), alternative=alternative, draws=400
-        ).p
-
-    assert p(a, b, "greater") < 0.01 < 0.9 < p(a, b, "less")
-    assert p(b, a, "less") < 0.01 < 0.9 < p(b, a, "greater")
-    assert p(a, b, "two-sided") < 0.02
+    for first, second in ((a, b), (b, a)):
+        assert paired_difference(songs[0], first, second, K, rng(), draws=400).p < 0.02
 
 
 def test_swapping_a_and_b_changes_the_sign_only():
     songs = songs_of(rng(20), 120)
     a, b = simulate(rng(21), 120, 4, difficulty=songs), simulate(rng(22), 120, 3, difficulty=songs)
-    there = statistics.paired_difference(songs[0], a, b, K, rng(), draws=4000)
-    back = statistics.paired_difference(songs[0], b, a, K, rng(), draws=4000)
+    there = paired_difference(songs[0], a, b, K, rng(), draws=4000)
+    back = paired_difference(songs[0], b, a, K, rng(), draws=4000)
     assert there.value == pytest.approx(-back.value)
     assert there.p_songs == pytest.approx(back.p_songs)
     assert there.p_repeats == pytest.approx(back.p_repeats, abs=0.05)
@@ -189,15 +190,15 @@ def test_swapping_a_and_b_changes_the_sign_only():
 def test_identical_cells_are_no_difference():
     songs = songs_of(rng(23), 100)
     a = simulate(rng(24), 100, 1, difficulty=songs)
-    same = statistics.paired_difference(songs[0], a, a, K, rng())
+    same = paired_difference(songs[0], a, a, K, rng())
     assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)
 
 
 def test_tiled_repeats_are_the_same_cell():
     songs = songs_of(rng(25), 60)
     a, b = simulate(rng(26), 60, 2, difficulty=songs), simulate(rng(27), 60, 4, difficulty=songs)
-    unequal = statistics.paired_difference(songs[0], a, b, K, rng(), draws=500)
-    equal = statistics.paired_difference(songs[0], np.tile(a, (2, 1)), b, K, rng(), draws=500)
+    unequal = paired_difference(songs[0], a, b, K, rng(), draws=500)
+    equal = paired_difference(songs[0], np.tile(a, (2, 1)), b, K, rng(), draws=500)
     assert unequal.value == pytest.approx(equal.value)
 
 
@@ -213,22 +214,17 @@ def test_permutation_p_is_that_of_all_exchanges_by_hand():
     exchanged = np.array(exchanged)
     greater = np.mean(exchanged >= observed - 1e-9)
     less = np.mean(exchanged <= observed + 1e-9)
-    for alternative, expected in (
-        ("greater", greater),
-        ("less", less),
-        ("two-sided", min(1, 2 * min(greater, less))),
-    ):
-        found = statistics.paired_difference(true, a, b, K, rng(), alternative=alternative)
-        assert found.p_songs == pytest.approx(expected)
+    found = paired_difference(true, a, b, K, rng())
+    assert found.p_songs == pytest.approx(min(1, 2 * min(greater, less)))
 
 
 @given(st.integers(100, 700), st.sampled_from([0.025, 0.05]), st.integers(0, 10_000))
 @settings(max_examples=60, deadline=None)
 def test_interval_and_p_value_never_contradict(draws, tail, seed):
     values = np.random.default_rng(seed).normal(1.7, 1, draws)
-    low, high = statistics._interval(values, tail)
-    assert (low > 0) == (statistics._tail(values <= 0) <= tail)
-    assert (high < 0) == (statistics._tail(values >= 0) <= tail)
+    low, high = statistics.interval(values, tail)
+    assert (low > 0) == (statistics.tail_p(values <= 0) <= tail)
+    assert (high < 0) == (statistics.tail_p(values >= 0) <= tail)
 
 
 def test_equivalence_in_both_directions():
@@ -236,19 +232,16 @@ def test_equivalence_in_both_directions():
     a = simulate(rng(29), 1000, run_spread=0, difficulty=songs)
     like = simulate(rng(30), 1000, run_spread=0, difficulty=songs)
     better = simulate(rng(31), 1000, run_spread=0, easier=0.3, difficulty=songs)
-    alike = statistics.equivalence(songs[0], a, like, K, rng())
-    assert alike.equivalent
-    assert alike.p <= 0.05
+    _, p, inside = similar(songs[0], a, like)
+    assert inside
+    assert p <= 0.05
     for first, second in ((a, better), (better, a)):
-        unlike = statistics.equivalence(songs[0], first, second, K, rng())
-        assert not unlike.equivalent
-        assert unlike.p > 0.9
-        assert statistics.equivalence(songs[0], first, second, K, rng(), margin=25).equivalent
-    few = [slice(None), slice(0, 20)]
-    undecided = statistics.equivalence(songs[0][:20], a[tuple(few)], like[tuple(few)], K, rng())
-    assert not undecided.equivalent  # no evidence of a difference is no evidence of none
-    with pytest.raises(UserError, match="margin 0"):
-        statistics.equivalence(songs[0], a, like, K, rng(), margin=0)
+        _, p, inside = similar(songs[0], first, second)
+        assert not inside
+        assert p > 0.9
+        assert similar(songs[0], first, second, margin=25)[2]
+    _, _, inside = similar(songs[0][:20], a[:, :20], like[:, :20])
+    assert not inside  # no evidence of a difference is no evidence of none
 
 
 def test_holm_by_hand():
@@ -273,7 +266,7 @@ def test_songs_needed():
 
 
 def test_majority_baselines_of_the_released_test_sets():
-    """The supports of the released runs, in segments; `protocol.md` gives the baselines."""
+    """The supports of the released runs, in segments; docs/protocols.md gives the baselines."""
     man, eng = np.array([7198, 2379, 3904, 1647]), np.array([3758, 3693, 3763, 3804])
     merged = {"arousal": [1, 1, 0, 0], "valence": [1, 0, 0, 1]}
     for supports, expected in (
@@ -331,7 +324,7 @@ def correctness(generator, songs=40, repeats=2, intra=0.0, spread=1.0):
 
 def test_the_mixed_model_finds_the_planted_effect_and_no_other():
     table = correctness(rng(32), intra=1.0)
-    found = statistics.mixed_model(table)
+    found = overall.mixed_model(table)
     assert found.statements == ()
     rows = {(row.term, row.level): row for row in found.coefficients}
     assert set(rows) == {
@@ -357,7 +350,7 @@ def test_songs_as_random_effects_sharpen_the_mixed_model():
     from statsmodels.formula import api
 
     table = correctness(rng(33), songs=60, repeats=1, spread=3.0)
-    row = next(c for c in statistics.mixed_model(table).coefficients if c.term == "arch")
+    row = next(c for c in overall.mixed_model(table).coefficients if c.term == "arch")
     plain = api.ols("correct ~ setting + arch + transfer_mode", table).fit()
     low, high = 100 * plain.conf_int().loc["arch[T.scae]"]
     assert row.high - row.low < 0.7 * (high - low)
@@ -375,8 +368,8 @@ def test_songs_as_random_effects_sharpen_the_mixed_model():
 )
 def test_a_degenerate_table_gets_a_statement_and_no_nan(change, statement, terms):
     table = correctness(rng(34), songs=12).assign(**change)
-    table["repeat"] = table.groupby([*statistics.FACTORS, "song"]).cumcount()
-    found = statistics.mixed_model(table)
+    table["repeat"] = table.groupby([*overall.FACTORS, "song"]).cumcount()
+    found = overall.mixed_model(table)
     assert any(statement in sentence for sentence in found.statements)
     assert {row.term for row in found.coefficients} == terms
     for row in found.coefficients:
@@ -386,14 +379,14 @@ def test_a_degenerate_table_gets_a_statement_and_no_nan(change, statement, terms
 def test_aliased_factors_separation_and_one_repeat_are_said():
     table = correctness(rng(35), songs=15)
     aliased = table[(table.arch == "cpc") == (table.transfer_mode == "full")]
-    found = statistics.mixed_model(aliased)
+    found = overall.mixed_model(aliased)
     assert "transfer_mode goes hand in hand with setting and arch: left out" in found.statements
     assert {row.term for row in found.coefficients} == {"setting", "arch"}
     decided = table.assign(correct=(table.setting == "intra").astype(int))
-    found = statistics.mixed_model(decided)
+    found = overall.mixed_model(decided)
     assert found.coefficients == ()
     assert "no chance is left" in found.statements[0]
-    found = statistics.mixed_model(table[table.repeat == 0])
+    found = overall.mixed_model(table[table.repeat == 0])
     assert "one repeat" in found.statements[0]
     assert len(found.coefficients) == 4
 
@@ -401,7 +394,7 @@ def test_aliased_factors_separation_and_one_repeat_are_said():
 def test_songs_without_any_effect_fall_back_and_say_so():
     table = correctness(rng(36), songs=30, repeats=1)
     table["correct"] = rng(37).integers(2, size=len(table))
-    found = statistics.mixed_model(table)
+    found = overall.mixed_model(table)
     assert len(found.coefficients) == 4
     for row in found.coefficients:
         assert np.isfinite([row.estimate, row.p]).all()
@@ -411,10 +404,10 @@ def test_songs_without_any_effect_fall_back_and_say_so():
 def test_a_table_that_is_none_is_refused():
     table = correctness(rng(38), songs=5)
     with pytest.raises(UserError, match="no column song"):
-        statistics.mixed_model(table.drop(columns="song"))
+        overall.mixed_model(table.drop(columns="song"))
     with pytest.raises(UserError, match="no decisions"):
-        statistics.mixed_model(table.iloc[:0])
+        overall.mixed_model(table.iloc[:0])
     with pytest.raises(UserError, match="0 or 1"):
-        statistics.mixed_model(table.assign(correct=0.5))
+        overall.mixed_model(table.assign(correct=0.5))
     with pytest.raises(UserError, match="song0 stands twice"):
-        statistics.mixed_model(pd.concat([table, table.iloc[:1]]))
+        overall.mixed_model(pd.concat([table, table.iloc[:1]]))

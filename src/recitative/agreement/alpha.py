@@ -19,7 +19,7 @@ The ratio metric has no such form: it goes over pairs of values, in blocks.
 Shapes: N ratings, R raters, U units, C cells, V distinct values, B bootstrap draws.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -38,53 +38,35 @@ Ints = npt.NDArray[np.int64]
 
 _CHUNK = 50  # draws on one random stream: fixed, so that no number of workers changes a result
 _FILLED = 4  # units by values a cell up to which a dense table is the faster one
-_LARGE = 1_000_000  # cells of a table from which compiled code pays
 _BLOCK = 4_000_000  # numbers held at once in a block, about 32 MB
 
 
-def krippendorff_alpha(
-    ratings: npt.ArrayLike, level: Level, value_domain: Sequence[Any] | None = None
-) -> float | None:
+def krippendorff_alpha(ratings: npt.ArrayLike, level: Level) -> float | None:
     """Krippendorff's alpha of a table of raters by units.
 
     Args:
         ratings: (R, U) numbers, NaN where a rater did not rate a unit.
         level: the level of measurement.
-        value_domain: every possible value, in rising order for the ordinal level; found in the
-            ratings when None. It matters only where that order is not the numbers' own.
 
     Returns:
         alpha, at most 1; None where it is undefined: fewer than two ratings share a unit, or all
         paired ratings are equal.
 
     Raises:
-        ValueError: the table is not two-dimensional, a value is outside the domain or infinite, or
-            a negative value is given at the ratio level.
+        ValueError: the table is not two-dimensional, a value is infinite, or negative at the ratio
+            level.
     """
     table = np.asarray(ratings, dtype=np.float64)
     if table.ndim != 2:
         raise ValueError(f"ratings must be raters by units, not {table.ndim}-dimensional")
-    if table.size >= _LARGE:
-        from recitative.agreement.tally import tally  # 1 s to import, and to compile once
-
-        counted = tally(table)
-        if counted is not None:
-            values, counts = counted[0], counted[1].T
-            unit, code = np.nonzero(counts)
-            cells = _cells(unit, code, counts[unit, code], values, level, value_domain)
-            return _alpha(cells, level)
     by_unit = np.ascontiguousarray(table.T)  # so that a unit's ratings are counted side by side
     given = ~np.isnan(by_unit)
     unit = np.repeat(np.arange(len(by_unit)), np.count_nonzero(given, axis=1))
-    return _alpha(_group(unit, by_unit[given], level, value_domain).cells, level)
+    return _alpha(_cells(unit, by_unit[given], level), level)
 
 
 def alpha_from_long(
-    rater: npt.ArrayLike,
-    unit: npt.ArrayLike,
-    value: npt.ArrayLike,
-    level: Level,
-    value_domain: Sequence[Any] | None = None,
+    rater: npt.ArrayLike, unit: npt.ArrayLike, value: npt.ArrayLike, level: Level
 ) -> float | None:
     """Krippendorff's alpha of ratings given one by one: who, what, how much.
 
@@ -94,9 +76,8 @@ def alpha_from_long(
     Args:
         rater: (N,) names or numbers.
         unit: (N,) names or numbers.
-        value: (N,) numbers (NaN is no rating) or, at the nominal level or with a domain, texts.
+        value: (N,) numbers (NaN is no rating) or, at the nominal level, texts.
         level: the level of measurement.
-        value_domain: as in `krippendorff_alpha`.
 
     Returns:
         as `krippendorff_alpha`.
@@ -104,8 +85,8 @@ def alpha_from_long(
     Raises:
         ValueError: a rater rated a unit twice; or as `krippendorff_alpha`.
     """
-    ratings = _long(rater, unit, value)
-    return _alpha(_group(ratings.unit, ratings.value, level, value_domain).cells, level)
+    _, units, values = _long(rater, unit, value)
+    return _alpha(_cells(units, values, level), level)
 
 
 def bootstrap_alphas(
@@ -118,7 +99,6 @@ def bootstrap_alphas(
     rng: np.random.Generator,
     draws: int = 1000,
     jobs: int = 1,
-    value_domain: Sequence[Any] | None = None,
 ) -> Floats:
     """Alpha in `draws` resamples of the raters, of the units, or of both at once.
 
@@ -129,11 +109,10 @@ def bootstrap_alphas(
     where raters are few.
 
     Args:
-        rater: as in `alpha_from_long`, as are `unit`, `value`, `level` and `value_domain`.
+        rater: as in `alpha_from_long`, as are `unit`, `value` and `level`.
         unit: (N,) names or numbers.
         value: (N,) numbers, NaN is no rating.
         level: the level of measurement.
-        value_domain: every possible value, or None.
         resampled: what is drawn with replacement.
         rng: where the draws come from; the result does not depend on `jobs`.
         draws: number of resamples B.
@@ -142,14 +121,14 @@ def bootstrap_alphas(
     Returns:
         (B,) alphas, NaN where a resample leaves alpha undefined.
     """
-    ratings = _long(rater, unit, value)
-    grouped = _group(ratings.unit, ratings.value, level, value_domain)
-    cells = grouped.cells
+    raters, units, values = _long(rater, unit, value)
+    cells = _cells(units, values, level)
     if not len(cells.count):
         return np.full(draws, np.nan)
-    rater_code = np.unique(ratings.rater[grouped.kept], return_inverse=True)[1]
-    shape = (int(rater_code.max()) + 1, len(cells.count))
-    incidence = sparse.csr_array((np.ones(len(rater_code)), (rater_code, grouped.cell())), shape)
+    names, code = np.unique(raters[cells.kept], return_inverse=True)
+    incidence = sparse.csr_array(
+        (np.ones(len(code)), (code, cells.of_rating)), (len(names), len(cells.count))
+    )
     sizes = [min(_CHUNK, draws - start) for start in range(0, draws, _CHUNK)]
     chunks = Parallel(n_jobs=jobs, prefer="threads")(
         delayed(_resample)(cells, incidence, level, resampled, size, stream)
@@ -158,13 +137,12 @@ def bootstrap_alphas(
     return np.concatenate(chunks)
 
 
-def percentile_interval(draws: Floats, confidence: float = 0.95) -> tuple[float, float] | None:
-    """The middle `confidence` of bootstrap draws; None where under half of them are defined."""
+def percentile_interval(draws: Floats) -> tuple[float, float] | None:
+    """The middle 95 % of bootstrap draws; None where under half of them are defined."""
     defined = draws[~np.isnan(draws)]
     if len(defined) * 2 < len(draws) or not len(defined):
         return None
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(defined, (tail, 1 - tail))
+    low, high = np.quantile(defined, (0.025, 0.975))
     return float(low), float(high)
 
 
@@ -178,7 +156,6 @@ def alpha_interval(
     rng: np.random.Generator,
     draws: int = 1000,
     jobs: int = 1,
-    confidence: float = 0.95,
 ) -> tuple[float, float] | None:
     """Percentile bootstrap interval of alpha (see `bootstrap_alphas`).
 
@@ -187,17 +164,15 @@ def alpha_interval(
         are drawn (of two, every usable resample is the sample itself), fewer than two units when
         units are drawn, or alpha undefined in most resamples.
     """
-    present = ~_missing(np.asarray(value))
+    present = _present(np.asarray(value))
     few_raters = len(np.unique(np.asarray(rater)[present])) < 3
     few_units = len(np.unique(np.asarray(unit)[present])) < 2
     if (few_raters and resampled != "units") or (few_units and resampled != "raters"):
         return None
-    return percentile_interval(
-        bootstrap_alphas(
-            rater, unit, value, level, resampled=resampled, rng=rng, draws=draws, jobs=jobs
-        ),
-        confidence,
+    alphas = bootstrap_alphas(
+        rater, unit, value, level, resampled=resampled, rng=rng, draws=draws, jobs=jobs
     )
+    return percentile_interval(alphas)
 
 
 def pairwise_agreement(
@@ -211,19 +186,16 @@ def pairwise_agreement(
         (R, R) symmetric, raters in sorted order; NaN on the diagonal and where two raters share no
         unit. All NaN where alpha is undefined.
     """
-    ratings = _long(rater, unit, value)
-    names, rows = np.unique(np.asarray(rater), return_inverse=True)
+    raters, units, values = _long(rater, unit, value)
+    names = np.unique(np.asarray(rater))
     matrix = np.full((len(names), len(names)), np.nan)
-    grouped = _group(ratings.unit, ratings.value, level, None)
-    cells = grouped.cells
+    cells = _cells(units, values, level)
     if len(cells.coordinate) < 2:
         return matrix
     marginal: Floats = np.bincount(cells.value, cells.count)[np.newaxis].astype(np.float64)
-    coordinate = _coordinates(cells, marginal, level)[0]
     expected = _expected(cells, marginal, level)[0]
-    row = rows[~_missing(np.asarray(value))][grouped.kept]
-    cell = grouped.cell()
-    column = cells.unit[cell]
+    row = np.searchsorted(names, raters[cells.kept])
+    column, code = cells.unit[cells.of_rating], cells.value[cells.of_rating]
     shape = (len(names), len(cells.start))
 
     def product(left: Floats, right: Floats) -> Floats:
@@ -233,20 +205,19 @@ def pairwise_agreement(
 
     ones = np.ones(len(row))
     shared = product(ones, ones)
-    code = cells.value[cell]
     if level in ("nominal", "ratio"):
         # Values few or sparse: pair value by value.
         total = np.zeros_like(shared)
         for index, at in enumerate(cells.coordinate):
             chosen = (code == index).astype(np.float64)
             distance = (
-                (code != index).astype(np.float64)
+                1 - chosen
                 if level == "nominal"
                 else _ratio_distance(np.array([at]), cells.coordinate[code])[0]
             )
             total += product(chosen, distance)
     else:
-        z = coordinate[code]
+        z = _coordinates(cells, marginal, level)[0][code]
         squares = product(z * z, ones)
         total = squares + squares.T - 2 * product(z, z)
     np.fill_diagonal(shared, 0)
@@ -255,15 +226,6 @@ def pairwise_agreement(
 
 
 # ------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Long:
-    """Ratings with the missing ones dropped."""
-
-    rater: Ints  # (N,) codes
-    unit: Ints  # (N,) codes
-    value: npt.NDArray[Any]  # (N,)
 
 
 @dataclass(frozen=True)
@@ -276,58 +238,34 @@ class _Cells:
     start: Ints  # (U,) first cell of each unit
     to_value: sparse.csr_array  # (C, V) 1 where a cell has a value: sums cells by value
     coordinate: Floats  # (V,) the value itself; at the interval level scaled to [0, 1]
-
-
-@dataclass(frozen=True)
-class _Grouped:
-    """Ratings one by one, and the cells that they fall into."""
-
-    cells: _Cells
     kept: npt.NDArray[np.bool_]  # (N,) whether the rating shares its unit with another
-    key: Ints  # (kept N,) each kept rating's unit and value as one number
-    cell_key: Ints  # (C,) the same of each cell, rising
-
-    def cell(self) -> Ints:
-        """(kept N,) each kept rating's cell."""
-        return np.searchsorted(self.cell_key, self.key)
+    of_rating: Ints  # (kept N,) each kept rating's cell
 
 
-def _missing(value: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    if value.dtype.kind == "f":
-        return np.asarray(np.isnan(value), dtype=np.bool_)
-    return np.zeros(len(value), dtype=np.bool_)
-
-
-def _long(rater: npt.ArrayLike, unit: npt.ArrayLike, value: npt.ArrayLike) -> _Long:
+def _long(
+    rater: npt.ArrayLike, unit: npt.ArrayLike, value: npt.ArrayLike
+) -> tuple[npt.NDArray[Any], Ints, npt.NDArray[Any]]:
+    """(N,) raters, codes of units and values, without the missing ratings."""
     values = np.asarray(value)
-    present = ~_missing(values)
-    rater_code, unit_code = (
-        np.unique(np.asarray(names)[present], return_inverse=True)[1].astype(np.int64)
-        for names in (rater, unit)
+    present = _present(values)
+    raters, units = (
+        np.unique(np.asarray(names)[present], return_inverse=True)[1] for names in (rater, unit)
     )
-    pair = rater_code * (int(unit_code.max(initial=0)) + 1) + unit_code
-    pair.sort()
+    pair = np.sort(raters * (int(units.max(initial=0)) + 1) + units)
     if np.any(pair[1:] == pair[:-1]):
         raise ValueError("a rater rated a unit twice: keep one rating of each rater and unit")
-    return _Long(rater_code, unit_code, values[present])
+    return np.asarray(rater)[present], units, values[present]
 
 
-def _scale(
-    found: npt.NDArray[Any], level: Level, domain: Sequence[Any] | None
-) -> tuple[Ints, Floats]:
-    """(V,) the rank of each value found in the domain, and (V,) the coordinates by rank."""
-    rank = np.arange(len(found))
-    if domain is not None:
-        position = {item: index for index, item in enumerate(domain)}
-        unknown = [item for item in found.tolist() if item not in position]
-        if unknown:
-            raise ValueError(f"value {unknown[0]!r} is outside the domain {list(domain)}")
-        order = np.argsort([position[item] for item in found.tolist()])
-        rank[order] = np.arange(len(found))
-        found = found[order]
+def _present(value: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    return ~np.isnan(value) if value.dtype.kind == "f" else np.ones(len(value), dtype=np.bool_)
+
+
+def _coordinate(values: npt.NDArray[Any], level: Level) -> Floats:
+    """(V,) where the values lie, given in rising order."""
     if level in ("nominal", "ordinal"):
-        return rank, np.arange(len(found), dtype=np.float64)
-    coordinate = found.astype(np.float64)
+        return np.arange(len(values), dtype=np.float64)
+    coordinate = values.astype(np.float64)
     if not np.all(np.isfinite(coordinate)):
         raise ValueError(f"a value is infinite: the {level} level needs finite numbers")
     if level == "ratio" and np.any(coordinate < 0):
@@ -336,59 +274,33 @@ def _scale(
         # Alpha is blind to scale; squares of tiny or huge numbers are not.
         low, high = coordinate.min(), coordinate.max()
         coordinate = (coordinate - low) / (high - low)
-    return rank, coordinate
+    return coordinate
 
 
-def _cells(
-    unit: Ints,
-    code: Ints,
-    count: Ints,
-    values: npt.NDArray[Any],
-    level: Level,
-    domain: Sequence[Any] | None,
-) -> _Cells:
-    """Cells from (C,) units in rising order, value codes and counts; lone ratings are left out."""
+def _cells(unit: Ints, rating: npt.NDArray[Any], level: Level) -> _Cells:
+    """Count the values within each unit, from (N,) ratings one by one; lone ratings are left out."""
+    import pandas as pd  # its hash tables count millions of ratings without sorting them
+
     if level not in LEVELS:
         raise ValueError(f"unknown level {level!r}; known: {', '.join(LEVELS)}")
-    rank, coordinate = _scale(values, level, domain)
-    kept = np.bincount(unit, count)[unit] > 1 if len(unit) else np.zeros(0, dtype=np.bool_)
-    unit, code, count = unit[kept], code[kept], count[kept]
-    start = np.flatnonzero(np.diff(unit, prepend=-1))
-    ranked = rank[code]
-    used = np.flatnonzero(np.bincount(ranked, minlength=len(coordinate)))
-    position = np.zeros(len(coordinate), dtype=np.int64)
-    position[used] = np.arange(len(used))
-    value = position[ranked]
+    kept = np.bincount(unit, minlength=1)[unit] > 1
+    code, values = pd.factorize(rating[kept], sort=True)
+    stride = max(len(values), 1)
+    of_rating, key = pd.factorize(unit[kept] * stride + code, sort=True)
+    of_unit, value = np.divmod(key, stride)
+    start = np.flatnonzero(np.diff(of_unit, prepend=-1))
     return _Cells(
-        unit=np.repeat(np.arange(len(start)), np.diff(start, append=len(unit))),
+        unit=np.repeat(np.arange(len(start)), np.diff(start, append=len(key))),
         value=value,
-        count=count.astype(np.float64),
+        count=np.bincount(of_rating, minlength=len(key)).astype(np.float64),
         start=start,
         to_value=sparse.csr_array(
-            (np.ones(len(value)), value, np.arange(len(value) + 1)), (len(value), len(used))
+            (np.ones(len(key)), value, np.arange(len(key) + 1)), (len(key), len(values))
         ),
-        coordinate=coordinate[used],
+        coordinate=_coordinate(values, level),
+        kept=kept,
+        of_rating=of_rating,
     )
-
-
-def _group(
-    unit: Ints, rating: npt.NDArray[Any], level: Level, domain: Sequence[Any] | None
-) -> _Grouped:
-    """Count the values within each unit, from (N,) ratings one by one."""
-    kept = np.bincount(unit)[unit] > 1 if len(unit) else np.zeros(0, dtype=np.bool_)
-    values = np.unique(rating)
-    stride = max(len(values), 1)
-    key = unit[kept] * stride + np.searchsorted(values, rating[kept])
-    span = int(key.max(initial=-1)) + 1
-    if span <= 4 * len(key) + 1000:  # dense enough to count in place instead of sorting
-        tally = np.bincount(key, minlength=span)
-        cell_key = np.flatnonzero(tally)
-        count = tally[cell_key]
-    else:
-        cell_key, count = np.unique(key, return_counts=True)
-    cell_unit, code = np.divmod(cell_key, stride)
-    cells = _cells(cell_unit, code, count, values, level, domain)
-    return _Grouped(cells, kept, key, cell_key)
 
 
 def _by_unit(cells: _Cells, amount: Floats) -> Floats:

@@ -66,7 +66,10 @@ class Classes:
 
 @dataclass(frozen=True)
 class Ceiling:
-    """Macro F of a held-out rater against the majority of the others: no model can do better."""
+    """Macro F of a held-out rater against the majority of the others: a reference, no limit.
+
+    A model of what most listeners say can do better than one listener.
+    """
 
     macro_f1: float  # mean over raters, in [0, 1]
     low: float | None  # 95 % percentile interval over clips
@@ -161,9 +164,7 @@ def confusion_between_raters(classes: Classes) -> Floats:
     return shares
 
 
-def ceiling(
-    classes: Classes, *, rng: np.random.Generator, draws: int = 1000, confidence: float = 0.95
-) -> Ceiling | None:
+def ceiling(classes: Classes, *, rng: np.random.Generator, draws: int = 1000) -> Ceiling | None:
     """Macro F of one held-out rater against the others' majority, mean over raters.
 
     The rater is scored as a model would be: over the clips that he or she and at least one other
@@ -173,7 +174,6 @@ def ceiling(
         classes: the ratings as classes.
         rng: draws the clips for the interval.
         draws: bootstrap resamples of the clips.
-        confidence: of the interval.
 
     Returns:
         The ceiling, or None where no two raters share a clip.
@@ -210,7 +210,7 @@ def ceiling(
             len(shared), np.full(len(shared), 1 / len(shared)), size
         )
         drawn[at : at + size] = np.nanmean(scores(weights), axis=1)
-    low, high = percentile_interval(drawn, confidence) or (None, None)
+    low, high = percentile_interval(drawn) or (None, None)
     return Ceiling(float(np.nanmean(by_rater)), low, high, by_rater)
 
 

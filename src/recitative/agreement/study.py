@@ -6,7 +6,8 @@ rated 22 excerpts on 11 emotions from 1 to 5; agreement is ordinal Krippendorff'
 listeners by excerpts, for each emotion:
 
 - `by_language`: on all 22 excerpts, for each mother tongue and for all listeners;
-- `by_trait`: on the 20 excerpts with lyrics, for the listeners (or the answers) above and below the
+- `base`: on the 20 excerpts with lyrics, for all listeners and answers;
+- `by_trait`: on the same 20, for the listeners (or the answers) above and below the
   middle of a trait. The study's text says above 3 and below 3, its printed numbers include the
   neutral 3 in both; both readings are given.
 """
@@ -24,18 +25,9 @@ from recitative.agreement.table import Row, align, analyse, format_table
 from recitative.evaluation.metrics import LABELS
 
 EMOTIONS = (
-    "anger",
-    "bitter",
-    "fear",
-    "joy",
-    "peace",
-    "power",
-    "sad",
-    "surprise",
-    "tender",
-    "tension",
+    "anger", "bitter", "fear", "joy", "peace", "power", "sad", "surprise", "tender", "tension",
     "transcendence",
-)
+)  # fmt: skip
 LANGUAGES = ("english", "spanish", "mandarin", "german")
 INSTRUMENTAL = ("anger_2", "fear_1")  # the two excerpts without lyrics
 NEUTRAL = 3  # the middle of the answers from 1 to 5
@@ -80,15 +72,9 @@ def read(path: Path, filters: Sequence[str] = (), by: str | None = None) -> Rati
         UserError: as `read_ratings`.
     """
     return read_ratings(
-        path,
-        ["language", "user"],
-        "excerpt",
-        EMOTIONS,
-        filters=filters,
-        by=by,
-        scale=(1, 5),
-        level=LEVEL,
-    )
+        path, ["language", "user"], "excerpt", EMOTIONS,
+        filters=filters, by=by, scale=(1, 5), level=LEVEL,
+    )  # fmt: skip
 
 
 def by_language(path: Path, *, seed: int, draws: int = 1000, jobs: int = 1) -> list[Row]:
@@ -122,43 +108,66 @@ def by_trait(path: Path, *, seed: int, draws: int = 1000, jobs: int = 1) -> list
         198 rows as `analyse` gives them, in the order of `traits`, with ``trait``, ``side``,
         ``neutral`` and ``answers``: how many pairs of listener and excerpt the condition keeps.
     """
-    lyrics = [f"excerpt!={name}" for name in INSTRUMENTAL]
     rows = []
     for trait in traits():
-        ratings = read(path, [trait.condition, *lyrics])
         kept: Row = {"trait": trait.name, "side": trait.side, "neutral": trait.neutral}
-        kept["answers"] = len(ratings.rater)
-        rows += [row | kept for row in analyse(ratings, LEVEL, seed=seed, draws=draws, jobs=jobs)]
+        rows += _with_lyrics(path, [trait.condition], kept, seed, draws, jobs)
     return rows
 
 
-def format_study(languages: Sequence[Row], by_traits: Sequence[Row]) -> str:
-    """Both tables as text; under the second, how many answers and listeners stand in a column."""
+def base(path: Path, *, seed: int, draws: int = 1000, jobs: int = 1) -> list[Row]:
+    """The study's base row: all listeners on the 20 excerpts with lyrics, no filter; as `by_trait`."""
+    kept: Row = {"trait": "none", "side": None, "neutral": None}
+    return _with_lyrics(path, [], kept, seed, draws, jobs)
+
+
+def _with_lyrics(
+    path: Path, conditions: Sequence[str], kept: Row, seed: int, draws: int, jobs: int
+) -> list[Row]:
+    ratings = read(path, [*conditions, *(f"excerpt!={name}" for name in INSTRUMENTAL)])
+    kept["answers"] = len(ratings.rater)
+    return [row | kept for row in analyse(ratings, LEVEL, seed=seed, draws=draws, jobs=jobs)]
+
+
+def format_study(languages: Sequence[Row], by_traits: Sequence[Row], without: Sequence[Row]) -> str:
+    """All tables as text; below those by trait, how many answers and listeners are in a column.
+
+    Args:
+        languages: of `by_language`.
+        by_traits: of `by_trait`.
+        without: of `base`.
+    """
     title = "Agreement by emotion and mother tongue, all 22 excerpts"
     parts = [f"{title}\n\n{format_table(languages)}"]
+    sung = "the 20 excerpts with lyrics"
+    parts.append(_by_filter(f"Agreement of all listeners, {sung}; no filter", without))
     for neutral, heading in (
         (True, "neutral answers included, as the study's numbers are"),
         (False, "strictly above and below, as the study's text says"),
         (None, "musical sophistication, split at the population's mean"),
     ):
         rows = [row for row in by_traits if row["neutral"] is neutral]
-        conditions = list(dict.fromkeys(row["filter"] for row in rows))
-        by_condition = {
-            condition: {row["emotion"]: row for row in rows if row["filter"] == condition}
-            for condition in conditions
-        }
-        columns = [by_condition[condition] for condition in conditions]
-        first = [column[EMOTIONS[0]] for column in columns]
-        cells = [["", *(row["filter"].split(" and ")[0] for row in first)]]
-        cells += [
-            [emotion, *(_number(column[emotion]["alpha"]) for column in columns)]
-            for emotion in EMOTIONS
-        ]
-        cells.append(["answers", *(str(row["answers"]) for row in first)])
-        cells.append(["listeners", *(str(row["raters"]) for row in first)])
-        title = f"Agreement by listener trait, the 20 excerpts with lyrics; {heading}"
-        parts.append("\n".join([title, "", *align(cells)]))
+        parts.append(_by_filter(f"Agreement by listener trait, {sung}; {heading}", rows))
     return "\n\n".join(parts)
+
+
+def _by_filter(title: str, rows: Sequence[Row]) -> str:
+    """A line an emotion, a column a condition of the listeners."""
+    columns: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        columns.setdefault(row["filter"], {})[row["emotion"]] = row
+    first = [column[EMOTIONS[0]] for column in columns.values()]
+    cells = [["", *(_condition(row) for row in first)]]
+    for emotion in EMOTIONS:
+        alphas = [column[emotion]["alpha"] for column in columns.values()]
+        cells.append([emotion, *("undefined" if a is None else f"{a:.3f}" for a in alphas)])
+    cells.append(["answers", *(str(row["answers"]) for row in first)])
+    cells.append(["listeners", *(str(row["raters"]) for row in first)])
+    return "\n".join([title, "", *align(cells)])
+
+
+def _condition(row: Row) -> str:
+    return "no filter" if row["trait"] == "none" else str(row["filter"]).split(" and ")[0]
 
 
 def quadrant_classes(ratings: Ratings) -> Classes:
@@ -166,17 +175,9 @@ def quadrant_classes(ratings: Ratings) -> Classes:
 
     A shared first place is no quadrant (code -1).
     """
-    means = np.stack(
-        [
-            np.mean([ratings.values[emotion] for emotion in emotions], axis=0)
-            for emotions in QUADRANT_EMOTIONS
-        ],
-        axis=1,
+    means = np.column_stack(
+        [np.mean([ratings.values[e] for e in emotions], axis=0) for emotions in QUADRANT_EMOTIONS]
     )
     first = np.isclose(means, means.max(axis=1, keepdims=True), rtol=0, atol=1e-9)
     code = np.where(first.sum(axis=1) == 1, means.argmax(axis=1), -1)
     return Classes(ratings.rater, ratings.unit, code, LABELS["quadrant"])
-
-
-def _number(alpha: float | None) -> str:
-    return "undefined" if alpha is None else f"{alpha:.3f}"

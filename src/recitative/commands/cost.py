@@ -204,7 +204,7 @@ def _compared(params: Params) -> float:
     """One paired difference, on as many songs as will be tested."""
     import numpy as np
 
-    from recitative.evaluation.statistics import paired_difference
+    from recitative.evaluation.contrasts import paired_difference
 
     songs = max(10, round(0.3 * _hours(params)[1] * 3600 / SONG_SECONDS))
     rng = np.random.default_rng(0)

@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from recitative.evaluation import EvaluateConfig
+from recitative.evaluation.contrasts import paired_difference
 from recitative.evaluation.metrics import SongDecisions, require_same_songs, song_decisions
-from recitative.evaluation.statistics import holm, paired_difference
+from recitative.evaluation.statistics import holm
 from recitative.seeding import derive_rng
 
 # The control that a mode differs from by nothing but the pretraining.

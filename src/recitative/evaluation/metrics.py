@@ -1,7 +1,7 @@
 """Precision, recall, F and accuracy, per class, macro and weighted, per segment and per song.
 
 The paper prints one run's support-weighted averages as if they were macro, scores segments only,
-and prints valence in the row of arousal (`protocol.md`, C9, C10, C21). Here both averages, both
+and prints valence in the row of arousal (docs/protocols.md: C9, C10, C21). Here both averages, both
 levels and all three tasks are always there, and always labelled.
 
 A predictions table has the columns `PREDICTION_COLUMNS`, one row a segment and repeat: q1 to q4

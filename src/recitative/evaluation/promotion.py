@@ -10,12 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from recitative.evaluation.contrasts import paired_difference
 from recitative.evaluation.metrics import decide, score, to_song_level
-from recitative.evaluation.statistics import (
-    bootstrap_interval,
-    majority_macro_f1,
-    paired_difference,
-)
+from recitative.evaluation.statistics import bootstrap_interval, majority_macro_f1
 
 CLASSES = 4
 ENOUGH_SONGS = 10  # fewer shared test songs say nothing about which of two models is better

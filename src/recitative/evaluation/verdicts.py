@@ -17,13 +17,12 @@ not shrink the chance of training). A claim whose cells are not there has no ver
 what is missing and which command makes it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import stats
 
 from recitative.evaluation.claims import (
@@ -38,9 +37,9 @@ from recitative.evaluation.claims import (
     Claim,
     Part,
 )
-from recitative.evaluation.contrasts import Contrast, SongSet, contrast, permutation_p
+from recitative.evaluation.contrasts import MARGIN, Contrast, SongSet, contrast, permutation_p
 from recitative.evaluation.metrics import Floats, SongDecisions, require_same_songs, song_decisions
-from recitative.evaluation.statistics import DRAWS, MARGIN, _interval, _tail, holm, songs_needed
+from recitative.evaluation.statistics import DRAWS, holm, interval, songs_needed, tail_p
 from recitative.seeding import derive_rng
 from recitative.vocabulary import MUSIC
 
@@ -145,33 +144,6 @@ class Verdict:
     command: str | None = None
 
 
-@dataclass(frozen=True)
-class _Tested:
-    """A claim before correction: what is known of it but the verdict."""
-
-    head: tuple[str, str, str]
-    test: str
-    unit: str
-    effects: tuple[Effect, ...]
-    run_ids: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    @property
-    def stands(self) -> bool:
-        return all(effect.stands for effect in self.effects)
-
-    @property
-    def decides(self) -> Effect:
-        """The weakest part of a claim that stands; else the strongest part against it."""
-        if self.stands:
-            return max(self.effects, key=lambda effect: effect.p)
-        return min((e for e in self.effects if not e.stands), key=lambda effect: effect.p)
-
-    @property
-    def p(self) -> float:
-        return self.decides.p if self.stands else min(1.0, len(self.effects) * self.decides.p)
-
-
 def judge(evidence: Evidence, seed: int, draws: int = DRAWS) -> list[Verdict]:
     """The verdict on every claim, in the order of the list of claims.
 
@@ -186,36 +158,33 @@ def judge(evidence: Evidence, seed: int, draws: int = DRAWS) -> list[Verdict]:
     """
     found = [*_matrix_claims(evidence, seed, draws), _faster(evidence), _agree_less(evidence)]
     found += [_setting(evidence, TWO_FUTURES, "future"), _setting(evidence, FOUR_PAST, "past")]
-    tested = [one for one in found if isinstance(one, _Tested)]
-    corrected = iter(holm([one.p for one in tested]))
-    verdicts = [
-        one if isinstance(one, Verdict) else _verdict(one, float(next(corrected))) for one in found
-    ]
+    corrected = iter(holm([one.p for one in found if one.p is not None]))
+    verdicts = [one if one.p is None else _corrected(one, float(next(corrected))) for one in found]
     return sorted(verdicts, key=lambda one: (int(one.claim.rstrip("abc")), one.claim))
 
 
-def _verdict(tested: _Tested, p_holm: float) -> Verdict:
-    word: Word = "undecided"
-    if p_holm <= SIGNIFICANCE:
-        word = "supported" if tested.stands else "refuted"
-    decides = tested.decides
-    needed = decides.songs_needed if word == "undecided" else None
+def _tested(
+    head: tuple[str, str, str], test: str, unit: str, effects: Sequence[Effect],
+    runs: Sequence[str] = (), notes: Sequence[str] = (),
+) -> Verdict:  # fmt: skip
+    """A claim before correction, with the numbers of the part that decides.
+
+    That is the weakest part of a claim that stands; else the strongest part against it.
+    """
+    against = [effect for effect in effects if not effect.stands]
+    one = min(against, key=lambda e: e.p) if against else max(effects, key=lambda e: e.p)
+    p = min(1.0, len(effects) * one.p) if against else one.p
     return Verdict(
-        *tested.head,
-        word,
-        tested.test,
-        tested.unit,
-        decides.value,
-        decides.low,
-        decides.high,
-        tested.p,
-        p_holm,
-        decides.songs or None,
-        needed,
-        tested.effects,
-        tested.run_ids,
-        tested.notes,
-    )
+        *head, "undecided", test, unit, one.value, one.low, one.high, p, None, one.songs or None,
+        one.songs_needed, tuple(effects), tuple(runs), tuple(notes),
+    )  # fmt: skip
+
+
+def _corrected(tested: Verdict, p_holm: float) -> Verdict:
+    if p_holm > SIGNIFICANCE:
+        return replace(tested, p_holm=p_holm)
+    word: Word = "supported" if all(part.stands for part in tested.parts) else "refuted"
+    return replace(tested, p_holm=p_holm, verdict=word, songs_needed=None)
 
 
 def _untestable(
@@ -227,7 +196,7 @@ def _untestable(
 # ------------------------------------------------------------------------------------------------
 
 
-def _matrix_claims(evidence: Evidence, seed: int, draws: int) -> Iterator[_Tested | Verdict]:
+def _matrix_claims(evidence: Evidence, seed: int, draws: int) -> Iterator[Verdict]:
     labels = evidence.labels()
     decisions: dict[CellName, SongDecisions] = {}
     seen: dict[tuple[Any, ...], str] = {}
@@ -264,15 +233,15 @@ def _matrix_claims(evidence: Evidence, seed: int, draws: int) -> Iterator[_Teste
             notes.append(f"experiment {' and '.join(stand_in)} stands for the paper's")
         if "songs" in resampled:
             notes.append("one repeat: the interval is over songs only")
-        yield _Tested(
+        yield _tested(
             head,
             "paired bootstrap over songs and repeats, permutation over songs"
             if claim.kind == "greater"
             else f"TOST within ±{MARGIN:g} of {claim.expected:g} points, paired bootstrap",
             POINTS_OF_F,
-            tuple(effects),
-            tuple(run for name in names for run in evidence.runs.get(name, ())),
-            tuple(notes),
+            effects,
+            [run for name in names for run in evidence.runs.get(name, ())],
+            notes,
         )
 
 
@@ -341,91 +310,88 @@ def _missing(absent: Sequence[tuple[CellName, CellName]], evidence: Evidence) ->
 # ------------------------------------------------------------------------------------------------
 
 
-def _paired_effect(name: str, values: Floats) -> Effect:
+Twins = list[tuple[Pretraining, Pretraining]]
+
+
+def _twins(
+    evidence: Evidence, a: Callable[[Pretraining], bool], b: Callable[[Pretraining], bool]
+) -> tuple[Twins, bool]:
+    """Pretrainings of both kinds on the same speech with the same seed; whether any is of kind a."""
+    kinds: list[dict[tuple[Any, ...], Pretraining]] = []
+    for chosen in (a, b):
+        reverse = [one for one in evidence.pretrainings if chosen(one)][::-1]  # the first one stays
+        kinds.append({(one.experiment, one.language, one.seed): one for one in reverse})
+    first, second = kinds
+    return [(first[key], second[key]) for key in sorted(first.keys() & second.keys())], bool(first)
+
+
+def _of_twins(
+    head: tuple[str, str, str], name: str, twins: Twins, values: Sequence[float], unit: str,
+    *notes: str,
+) -> Verdict:  # fmt: skip
     """Mean of paired differences above 0: exact permutation of signs, Student's interval."""
     exact = stats.permutation_test(
-        (values, np.zeros_like(values)),
-        _mean_difference,
+        (np.array(values, np.float64), np.zeros(len(values))),
+        lambda a, b, axis: np.mean(a - b, axis=axis),
         permutation_type="samples",
         vectorized=True,
     )
-    value = float(values.mean())
-    error = float(values.std(ddof=1)) / np.sqrt(len(values))
-    half = float(stats.t.ppf(0.975, len(values) - 1)) * error
-    return Effect(name, value, value - half, value + half, float(exact.pvalue), value > 0, 0, None)
-
-
-def _mean_difference(a: NDArray[Any], b: NDArray[Any], axis: int) -> Floats:
-    return np.asarray(a.mean(axis=axis) - b.mean(axis=axis))
-
-
-def _faster(evidence: Evidence) -> _Tested | Verdict:
-    """Claim 9: epochs to the lowest validation loss, paired by experiment, language and seed."""
-    by_arch: dict[str, dict[tuple[Any, ...], Pretraining]] = {"scae": {}, "cpc": {}}
-    for one in evidence.pretrainings:
-        if one.arch in by_arch:
-            by_arch[one.arch].setdefault((one.experiment, one.language, one.seed), one)
-    shared = sorted(by_arch["scae"].keys() & by_arch["cpc"].keys())
-    if len(shared) < 2:
-        lacking = "cpc" if by_arch["scae"] else "scae"
-        return _untestable(
-            FASTER,
-            f"{len(shared)} pretrainings of both architectures on the same speech; 2 at least",
-            f"dvc exp run -S pretrain.arch={lacking}",
-            "epochs",
-        )
-    pairs = [(by_arch["scae"][key], by_arch["cpc"][key]) for key in shared]
-    effect = _paired_effect(
-        "SCAE − CPC",
-        np.array([scae.epochs_to_best - cpc.epochs_to_best for scae, cpc in pairs], np.float64),
-    )
-    notes = [f"{len(pairs)} pairs of pretrainings"]
-    unfinished = sum(one.epochs_to_best == one.epochs for pair in pairs for one in pair)
-    if unfinished:
-        notes.append(
-            f"{unfinished} of {2 * len(pairs)} were still improving in their last epoch: "
-            "the epochs ran out before they converged"
-        )
-    runs = tuple(one.run_id for pair in pairs for one in pair)
+    value = float(np.mean(values))
+    half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+    p = float(exact.pvalue)
+    effect = Effect(name, value, value - half, value + half, p, value > 0, 0, None)
+    runs = tuple(one.run_id for pair in twins for one in pair)
     test = "exact permutation of signs over pairs of pretrainings, Student's interval"
-    return _Tested(FASTER, test, "epochs", (effect,), runs, tuple(notes))
+    return _tested(
+        head, test, unit, (effect,), runs, (f"{len(twins)} pairs of pretrainings", *notes)
+    )
+
+
+def _faster(evidence: Evidence) -> Verdict:
+    """Claim 9: epochs to the lowest validation loss."""
+    twins, scae = _twins(evidence, lambda one: one.arch == "scae", lambda one: one.arch == "cpc")
+    if len(twins) < 2:
+        missing = f"{len(twins)} pretrainings of both architectures on the same speech; 2 at least"
+        command = f"dvc exp run -S pretrain.arch={'cpc' if scae else 'scae'}"
+        return _untestable(FASTER, missing, command, "epochs")
+    unfinished = sum(one.epochs_to_best == one.epochs for pair in twins for one in pair)
+    note = (
+        f"{unfinished} of {2 * len(twins)} were still improving in their last epoch: the epochs ran "
+        "out before they converged"
+    )
+    values = [scae.epochs_to_best - cpc.epochs_to_best for scae, cpc in twins]
+    return _of_twins(FASTER, "SCAE − CPC", twins, values, "epochs", *[note] * bool(unfinished))
 
 
 def _setting(
     evidence: Evidence, head: tuple[str, str, str], name: Literal["past", "future"]
-) -> _Tested | Verdict:
+) -> Verdict:
     """Claim 12: CPC's validation accuracy with one setting against the other, all else equal."""
     good, bad = (2, 4) if name == "future" else (4, 2)
-    usual = {"past": 4, "future": 2}
-    held = "past" if name == "future" else "future"
-    found: dict[int, dict[tuple[Any, ...], Pretraining]] = {good: {}, bad: {}}
-    for one in evidence.pretrainings:
-        if one.arch == "cpc" and one.accuracy is not None and getattr(one, held) == usual[held]:
-            value = getattr(one, name)
-            if value in found:
-                found[value].setdefault((one.experiment, one.language, one.seed), one)
-    shared = sorted(found[good].keys() & found[bad].keys())
+    held, usual = ("past", 4) if name == "future" else ("future", 2)
+
+    def of(number: int) -> Callable[[Pretraining], bool]:
+        return lambda one: (
+            one.arch == "cpc"
+            and one.accuracy is not None
+            and (getattr(one, held), getattr(one, name)) == (usual, number)
+        )
+
+    twins, there = _twins(evidence, of(good), of(bad))
     unit = "points of validation accuracy"
-    if len(shared) < 2:
+    if len(twins) < 2:
         return _untestable(
             head,
             f"pretrainings of CPC with {name} {good} and {name} {bad} on the same speech; 2 at least",
-            f"dvc exp run -S pretrain.arch=cpc -S cpc.{name}={bad if found[good] else good}",
+            f"dvc exp run -S pretrain.arch=cpc -S cpc.{name}={bad if there else good}",
             unit,
         )
-    pairs = [(found[good][key], found[bad][key]) for key in shared]
-    values = [100 * ((a.accuracy or 0.0) - (b.accuracy or 0.0)) for a, b in pairs]
-    effect = _paired_effect(f"{name} {good} − {name} {bad}", np.array(values))
-    runs = tuple(one.run_id for pair in pairs for one in pair)
-    notes = (
-        f"{len(pairs)} pairs of pretrainings",
-        "judged by the pretraining task itself, which is another task with each setting",
-    )
-    test = "exact permutation of signs over pairs of pretrainings, Student's interval"
-    return _Tested(head, test, unit, (effect,), runs, notes)
+    values = [100 * ((a.accuracy or 0.0) - (b.accuracy or 0.0)) for a, b in twins]
+    note = "judged by the pretraining task itself, which is another task with each setting"
+    return _of_twins(head, f"{name} {good} − {name} {bad}", twins, values, unit, note)
 
 
-def _agree_less(evidence: Evidence) -> _Tested | Verdict:
+def _agree_less(evidence: Evidence) -> Verdict:
     """Claim 11: alpha of the quadrants, English less Mandarin; both bootstraps are independent."""
     absent = [music for music in MUSIC if music not in evidence.agreement]
     if absent:
@@ -438,15 +404,15 @@ def _agree_less(evidence: Evidence) -> _Tested | Verdict:
     english, mandarin = evidence.agreement["eng"], evidence.agreement["man"]
     draws = english.draws - mandarin.draws
     draws = draws[~np.isnan(draws)]
-    low, high = _interval(draws, 0.025)
+    low, high = interval(draws, 0.025)
     value = english.alpha - mandarin.alpha
-    p = min(1.0, 2 * min(_tail(draws <= 0), _tail(draws >= 0)))
+    p = min(1.0, 2 * min(tail_p(draws <= 0), tail_p(draws >= 0)))
     clips = english.clips + mandarin.clips
     needed = songs_needed(low, high, clips, abs(value))
     effect = Effect("English − Mandarin", value, low, high, p, value > 0, clips, needed)
     notes = (f"alpha {english.alpha:.3f} English, {mandarin.alpha:.3f} Mandarin",)
     test = "bootstrap over raters and clips of Krippendorff's alpha, quadrants, nominal"
-    return _Tested(AGREE_LESS, test, "alpha", (effect,), (), notes)
+    return _tested(AGREE_LESS, test, "alpha", (effect,), (), notes)
 
 
 # ------------------------------------------------------------------------------------------------

@@ -38,7 +38,6 @@ class ComputeConfig(Section):
     strategy: Literal["none", "ddp"] = "none"  # ddp: one pretraining on several devices at once
     devices: int = Field(default=1, ge=1)  # of a pretraining under ddp: GPUs, or processes on a CPU
     ahead: bool = True  # a cell of a matrix trains the others that are out of date beside it
-    memory_gb: float = Field(default=4.0, gt=0)  # cached codes above this stay on disk, GB
     checkpoint_seconds: float = Field(default=30, ge=0)  # at most one checkpoint in this time, s
 
     @property

@@ -4,16 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
 from recitative.evaluation.metrics import TASKS
 from recitative.files import atomic_path
 from recitative.reports.matrix import ARCHS, COLUMNS, MARKS, PRINTED_BY, PaperTable, Scores
-from recitative.reports.results import (
-    Cell,
-    Figure,
-    grouped,
-    mode_name,
-    music_name,
-)
+from recitative.reports.results import Cell, Figure, grouped, mode_name, music_name
 from recitative.vocabulary import LANGUAGES, SPEECH
 
 SYNTHETIC = "synthetic corpus: these numbers say that the platform works, nothing about language"
@@ -68,24 +64,10 @@ def latex_table(
         f"repeats ({shown[0].arch.upper()}). In brackets 95 % intervals of the macro average, "
         "songs and repeats resampled."
     )
-    if synthetic:
-        caption += f" {SYNTHETIC[0].upper()}{SYNTHETIC[1:]}."
-    lines = [
-        r"\begin{table}", r"\centering", rf"\caption{{{escape(caption)}}}",
-        rf"\label{{tab:{music}-{task}}}", r"\begin{tabular}{llll}", r"\toprule",
-        r"Pretraining & Macro F & [95 \% interval] & Weighted F \\",
-    ]  # fmt: skip
-    for name, group in groups.items():
-        lines += [r"\midrule", rf"\multicolumn{{4}}{{l}}{{\emph{{{escape(name)}}}}} \\"]
-        for cell in group:
-            macro, weighted = cell.figures[task, "macro"], cell.figures[task, "weighted"]
-            lines.append(
-                f"{escape(cell.name)} & {macro.f1:.3f} & {bounds(macro)} & {weighted.f1:.3f} \\\\"
-            )
-    if ceiling := (ceilings or {}).get(music, {}).get(task):
-        lines += [r"\midrule", f"{CEILING} & {ceiling.f1:.3f} & {bounds(ceiling)} & -- \\\\"]
-    lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
-    return "\n".join(lines)
+    return _latex(
+        "table", caption, synthetic, music=music, task=task, groups=groups, ceiling_name=CEILING,
+        ceiling=(ceilings or {}).get(music, {}).get(task),
+    )  # fmt: skip
 
 
 def latex_matrix(table: PaperTable, synthetic: bool) -> str:
@@ -100,34 +82,30 @@ def latex_matrix(table: PaperTable, synthetic: bool) -> str:
         "macro over songs, mean over repeats, 95 % interval). ▲ ▼: better or worse than the same "
         "without pretraining, Holm-corrected (quadrants)."
     )
+    return _latex(
+        "matrix", caption, synthetic, number=table.number, sections=table.sections, archs=ARCHS,
+        columns=COLUMNS, marks=MARKS,
+    )  # fmt: skip
+
+
+def _latex(name: str, caption: str, synthetic: bool, **content: Any) -> str:
+    """The template ``<name>.tex.j2``; its marks are round, since LaTeX's are curly."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        block_start_string="((*",
+        block_end_string="*))",
+        variable_start_string="(((",
+        variable_end_string=")))",
+        comment_start_string="((#",
+        comment_end_string="#))",
+    )
+    environment.filters |= {"tex": escape, "bounds": bounds, "mode": mode_name}
     if synthetic:
         caption += f" {SYNTHETIC[0].upper()}{SYNTHETIC[1:]}."
-    lines = [
-        r"\begin{table*}", r"\centering\small", rf"\caption{{{escape(caption)}}}",
-        rf"\label{{tab:paper-{table.number}}}", r"\begin{tabular}{l" + "rl" * len(COLUMNS) + "}",
-        r"\toprule",
-        " & ".join(["", *(rf"\multicolumn{{4}}{{c}}{{{arch.upper()}}}" for arch in ARCHS)]) + r" \\",
-        " & ".join(
-            ["Pairing"]
-            + [rf"\multicolumn{{2}}{{c}}{{{escape(mode_name(mode))}}}" for _, mode in COLUMNS]
-        ) + r" \\",
-        " & ".join(["", *["P", "O"] * len(COLUMNS)]) + r" \\",
-    ]  # fmt: skip
-    for task, rows in table.sections.items():
-        lines.append(r"\midrule")
-        lines.append(
-            rf"\multicolumn{{{1 + 2 * len(COLUMNS)}}}{{l}}{{\emph{{{task.capitalize()}}}}} \\"
-        )
-        for row in rows:
-            parts = [escape(row.name)]
-            for entry in row.entries:
-                parts.append(f"{entry.printed.f1:.2f}" if entry.printed else "--")
-                ours = entry.ours.scores[task, "macro"] if entry.ours else None
-                shown = f"{ours.f1:.3f} {bounds(ours)}".strip() if ours else "--"
-                parts.append(shown + escape(MARKS.get(entry.verdict, "")))
-            lines.append(" & ".join(parts) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}", r"\end{table*}", ""]
-    return "\n".join(lines)
+    return environment.get_template(f"{name}.tex.j2").render(caption=caption, **content)
 
 
 def escape(text: str) -> str:

@@ -60,11 +60,11 @@ def recipe(name: str, file: Path, seed: int, draws: int, json_file: Path | None)
     """Reproduce a published study."""
     if name != "ismir2020":
         raise UserError(f"--recipe {name}: no such recipe; known: ismir2020")
-    languages = ismir2020.by_language(file, seed=seed, draws=draws)
-    traits = ismir2020.by_trait(file, seed=seed, draws=draws)
-    click.echo(ismir2020.format_study(languages, traits))
+    parts = ismir2020.by_language, ismir2020.by_trait, ismir2020.base
+    languages, traits, base = (part(file, seed=seed, draws=draws) for part in parts)
+    click.echo(ismir2020.format_study(languages, traits, base))
     if json_file:
-        write_json(json_file, [*languages, *traits])
+        write_json(json_file, [*languages, *base, *traits])
 
 
 def _read(question: Question) -> Ratings:
