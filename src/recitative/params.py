@@ -34,7 +34,7 @@ from recitative.learning.config import (
     TransferConfig,
 )
 from recitative.learning.space import SearchConfig
-from recitative.models import config_of
+from recitative.models import ARCHITECTURES, config_of
 from recitative.models.config import CPCConfig, EncoderConfig, SCAEConfig
 from recitative.reports import ReportConfig
 from recitative.switches import AUTO, PROTOCOLS, SIZES
@@ -224,6 +224,11 @@ def _checked(values: dict[str, Any], source: str) -> tuple[Params, Origins]:
     with _one_line(source, Params):
         params = Params.model_validate(values)
     config_of(params.pretrain.arch)
+    if unknown := [arch for arch in params.search.space if arch not in ARCHITECTURES]:
+        raise UserError(
+            f"{source}: search.space.{unknown[0]}: unknown architecture; "
+            f"known: {', '.join(ARCHITECTURES)}"
+        )
     if params.experiment == AUTO:
         params = params.model_copy(update={"experiment": _experiment(params)})
         origins["experiment"] = "balance"

@@ -204,6 +204,7 @@ REFUSED = [
     ({"size": ["demo"]}, r"size: \['demo'\] is not known; choose one of demo, paper"),
     ({"scae.noise": "auto"}, r"scae\.noise: nothing decides 'auto' here; write a value"),
     ({"pretrain.arch": "vae"}, r"pretrain\.arch: unknown architecture 'vae'; known: scae, cpc"),
+    ({"search.space.sace": {}}, r"search\.space\.sace: unknown architecture; known: scae, cpc"),
     ({"pretrain.arch": "split"}, r"pretrain\.arch: unknown architecture 'split'"),
     ({"transfer.modes": ["feature"]}, r"transfer\.modes: each mode is one of feature_extraction"),
     (
