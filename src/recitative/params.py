@@ -4,17 +4,23 @@ A value `auto` is filled in by `protocol` or, where that says nothing, by `size`
 written out wins over both.
 """
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, SerializeAsAny, ValidationError
+from pydantic import BaseModel, Field, SerializeAsAny, ValidationError
 
 from recitative.config import Section
 from recitative.corpora.balance import BalanceConfig
-from recitative.corpora.base import SOURCE_ROLES, DatasetConfig, parse_dataset_config
+from recitative.corpora.base import (
+    SOURCE_ROLES,
+    DatasetConfig,
+    dataset_config,
+    parse_dataset_config,
+)
 from recitative.corpora.demo import DemoConfig
 from recitative.corpora.splits import SplitConfig
 from recitative.errors import UserError
@@ -28,7 +34,7 @@ from recitative.learning.config import (
     TransferConfig,
 )
 from recitative.learning.space import SearchConfig
-from recitative.models import config_of
+from recitative.models import ARCHITECTURES, config_of
 from recitative.models.config import CPCConfig, EncoderConfig, SCAEConfig
 from recitative.reports import ReportConfig
 from recitative.switches import AUTO, PROTOCOLS, SIZES
@@ -96,7 +102,8 @@ def _experiment(params: Params) -> str:
 def resolve(values: dict[str, Any], source: str) -> Origins:
     """Fill in every `auto` of `values`, in place; say where each value comes from, by dotted name.
 
-    `experiment`, `compute.device` and `compute.precision` have an `auto` of their own.
+    `experiment`, `compute.device` and `compute.precision` have an `auto` of their own; that of a
+    name that is no parameter stays.
 
     Raises:
         UserError: a switch has an unknown value, or nothing decides an `auto`.
@@ -121,7 +128,7 @@ def resolve(values: dict[str, Any], source: str) -> Origins:
             holder[leaf], origins[name] = by_protocol[name], f"protocol: {values['protocol']}"
         elif name in by_size:
             holder[leaf], origins[name] = by_size[name], f"size: {values['size']}"
-        else:
+        elif leaf in _names(Params, sections):  # else it is misspelt, which validation tells
             raise UserError(f"{source}: {name}: nothing decides 'auto' here; write a value")
     return origins
 
@@ -137,15 +144,56 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
 
 def load_with_origins(path: Path) -> tuple[Params, Origins]:
     """The parameters, and where each value comes from."""
+    return _checked(read_values(path), path.name)
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """The content of a params.yaml, as it is written.
+
+    Raises:
+        UserError: no such file, not UTF-8, no valid YAML, a key twice in one section, or an alias
+            inside what it stands for.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run in the project's own folder")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; run in the project's own folder") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        _require_plain(node, path)
+        values = loader.construct_document(node) if node else None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())[:300]}") from error
     if not isinstance(values, dict):
         raise UserError(f"{path}: no parameters in it; take the project's own params.yaml")
-    return _checked(values, path.name)
+    return values
+
+
+def _require_plain(
+    node: yaml.Node | None, path: Path, name: str = "", above: tuple[yaml.Node, ...] = ()
+) -> None:
+    """Raise UserError for a key that stands twice, or an alias that contains itself."""
+    if node in above:
+        line = node.start_mark.line + 1
+        raise UserError(
+            f"{path}: line {line}: {name}: *… names what it is a part of; write the value out"
+        )
+    if isinstance(node, yaml.SequenceNode):
+        for number, item in enumerate(node.value):
+            _require_plain(item, path, f"{name}.{number}", (*above, node))
+    if not isinstance(node, yaml.MappingNode):
+        return
+    lines: dict[str, int] = {}
+    for key, value in node.value:
+        line, dotted = key.start_mark.line + 1, f"{name}.{key.value}".lstrip(".")
+        if isinstance(key, yaml.ScalarNode):
+            if first := lines.get(key.value):
+                raise UserError(
+                    f"{path}: line {line}: {dotted} stands twice (first in line {first}); remove one"
+                )
+            lines[key.value] = line
+        _require_plain(value, path, dotted, (*above, node))
 
 
 def params_of(values: dict[str, Any], source: str) -> Params:
@@ -171,11 +219,16 @@ def _checked(values: dict[str, Any], source: str) -> tuple[Params, Origins]:
                 f"{source}: datasets.{role}: unknown role; known: {', '.join(SOURCE_ROLES)}"
             )
         if isinstance(section, dict):
-            with _one_line(source, f"datasets.{role}."):
+            with _one_line(source, dataset_config(role, section), f"datasets.{role}."):
                 datasets[role] = parse_dataset_config(role, section)
-    with _one_line(source):
+    with _one_line(source, Params):
         params = Params.model_validate(values)
     config_of(params.pretrain.arch)
+    if unknown := [arch for arch in params.search.space if arch not in ARCHITECTURES]:
+        raise UserError(
+            f"{source}: search.space.{unknown[0]}: unknown architecture; "
+            f"known: {', '.join(ARCHITECTURES)}"
+        )
     if params.experiment == AUTO:
         params = params.model_copy(update={"experiment": _experiment(params)})
         origins["experiment"] = "balance"
@@ -183,15 +236,38 @@ def _checked(values: dict[str, Any], source: str) -> tuple[Params, Origins]:
 
 
 @contextmanager
-def _one_line(source: str, prefix: str = "") -> Iterator[None]:
-    """The first complaint of a validation as one line: file, dotted name, what is wrong, value."""
+def _one_line(source: str, model: type[BaseModel], prefix: str = "") -> Iterator[None]:
+    """The first complaint of a validation as one line: file, dotted name, what is wrong, value.
+
+    A name that is no parameter comes first: what it should be called is then missing, too.
+    """
     try:
         yield
     except ValidationError as error:
-        detail = error.errors()[0]
+        every = error.errors()
+        detail = next((one for one in every if one["type"] == "extra_forbidden"), every[0])
         where = (prefix + ".".join(str(part) for part in detail["loc"])).strip(".")
         what = detail["msg"].removeprefix("Value error, ")
         if detail["type"] == "extra_forbidden":
-            what = "no such parameter; is it a typo?"
-        given = "" if isinstance(detail["input"], dict) else f" (got {detail['input']!r})"
+            *sections, name = map(str, detail["loc"])
+            close = difflib.get_close_matches(name, _names(model, sections), n=1, cutoff=0.5)
+            what = "no such parameter; " + (f"did you mean {close[0]}?" if close else "remove it")
+        given = "" if isinstance(detail["input"], dict) else f" (got {_shown(detail['input'])})"
         raise UserError(f"{source}: {where}: {what}{given}") from error
+
+
+def _names(model: type[BaseModel], sections: Sequence[str]) -> list[str]:
+    """The parameters of a section, by the names that lead to it; none where it is no section."""
+    for name in sections:
+        field = model.model_fields.get(name)
+        if not field or not isinstance(field.annotation, type):
+            return []
+        if not issubclass(field.annotation, BaseModel):
+            return []
+        model = field.annotation
+    return list(model.model_fields)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 80 else f"{text[:60]} … {len(text)} characters"

@@ -543,6 +543,63 @@ REAL: dict[str, tuple[dict[str, Any], int, int, dict[str, int]]] = {
 }
 
 
+TABLES = {
+    "emotion_4q": (
+        "MER_audio_taffc_dataset/panda_dataset_taffc_annotations.csv",
+        "MER_audio_taffc_dataset/panda_dataset_taffc_metadata.csv",
+        "MER_audio_taffc_dataset/panda_dataset_taffc_ratings.csv",
+    ),
+    "ch818": ("CH818/CH818_AV.csv",),
+    "table": ("my corpus/clips.csv",),
+}
+EACH_TABLE = [(name, table) for name, tables in TABLES.items() for table in tables]
+
+
+@pytest.mark.parametrize(("name", "table"), EACH_TABLE)
+def test_a_row_with_too_few_or_too_many_cells_is_named(
+    name: str, table: str, tmp_path: Path
+) -> None:
+    section = trees.TREES[name](tmp_path)
+    path = tmp_path / table
+    header, first, *rows = path.read_text().splitlines()
+    whole = len(header.split(","))
+    clips = iterate(tmp_path, section)
+    path.write_text("\n".join([header, f"{first},, ", "", *rows]))  # as spreadsheets leave it
+    assert iterate(tmp_path, section) == clips
+    for bad, there in ((first.rpartition(",")[0], whole - 1), (f"{first},more", whole + 1)):
+        path.write_text("\n".join([header, bad, *rows]))
+        with pytest.raises(UserError) as error:
+            iterate(tmp_path, section)
+        assert f"{path}: line 2: {there} cells, the header has {whole}" in str(error.value)
+
+
+@pytest.mark.parametrize(("name", "table"), EACH_TABLE)
+def test_two_columns_with_one_name_are_refused(name: str, table: str, tmp_path: Path) -> None:
+    section = trees.TREES[name](tmp_path)
+    path = tmp_path / table
+    header, *rows = path.read_text().splitlines()
+    column = header.split(",")[0]
+    path.write_text("\n".join([f"{header},{column}", *(f"{row},x" for row in rows)]))
+    with pytest.raises(UserError, match=f"{path.name}: two columns are named '{column}'"):
+        iterate(tmp_path, section)
+
+
+@pytest.mark.parametrize(("name", "table"), EACH_TABLE)
+def test_a_path_of_5000_characters_is_a_problem(name: str, table: str, tmp_path: Path) -> None:
+    section = trees.TREES[name](tmp_path)
+    before = len(clips_of(iterate(tmp_path, section)))
+    path = tmp_path / table
+    header, *rows = path.read_text().splitlines()
+    _, *cells = rows[0].split(",")
+    absurd = ",".join(["x" * 5000, *cells])
+    path.write_text("\n".join([header, *rows, absurd]))
+    items = iterate(tmp_path, section)
+    assert len(clips_of(items)) == before
+    told = [problem for problem in problems_of(items) if "(5000 characters)" in problem.reason]
+    assert len(told) == ("annotations" in table or name != "emotion_4q")
+    assert all(len(problem.reason) < 200 for problem in problems_of(items))
+
+
 @pytest.mark.real
 @pytest.mark.parametrize("name", REAL)
 def test_real_corpora(name: str, real_data: Path, no_audio_read: None) -> None:

@@ -72,7 +72,7 @@ def test_every_kind_of_bad_file_is_left_out_with_its_reason(project: Project) ->
     told = problems(project, "speech-man")
     assert set(told) == {path.name for path in bad.values()}
     for kind, reason in {
-        "empty": "empty", "text": "not recognised", "truncated": "truncated",
+        "empty": "empty", "text": "not an audio file", "truncated": "truncated",
         "silent": "silent", "nan": "NaN", "short": "too short",
     }.items():  # fmt: skip
         assert reason.lower() in told[bad[kind].name].lower(), kind

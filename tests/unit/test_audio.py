@@ -98,18 +98,18 @@ def write_bad_file(path: Path, kind: str) -> None:
 @pytest.mark.parametrize(
     ("name", "kind", "reason"),
     [
-        ("a.wav", "missing", "no such file"),
-        ("a.wav", "folder", "is a directory"),
-        ("a.wav", "empty", "an empty file"),
+        ("a.wav", "missing", "unreadable: no such file"),
+        ("a.wav", "folder", "unreadable: a folder, not a file"),
+        ("a.wav", "empty", "unreadable: an empty file"),
         ("a.wav", "text", "not an audio file"),
         ("a.mp3", "text", "not an audio file"),
         ("a.raw", "text", "not an audio file"),
         ("a.wav", "no samples", "no samples"),
-        ("a.wav", "silent", "silent (peak 0)"),
-        ("a.wav", "cancelling channels", "silent (peak 0)"),
+        ("a.wav", "silent", "silent: its peak is 0"),
+        ("a.wav", "cancelling channels", "silent: its peak is 0"),
         ("a.wav", "nan", "NaN or infinite"),
         ("a.wav", "infinite", "NaN or infinite"),
-        ("a.wav", "truncated", "truncated (2398"),
+        ("a.wav", "truncated", "truncated: 2398"),
         ("a.flac", "truncated", "truncated"),
         ("a.mp3", "truncated", "truncated"),
     ],
@@ -125,8 +125,11 @@ def test_a_bad_file_is_one_clear_line(tmp_path: Path, name: str, kind: str, reas
 
 
 def test_the_error_survives_a_worker_process(tmp_path: Path) -> None:
-    error = pickle.loads(pickle.dumps(AudioError(tmp_path / "a.wav", "silent")))
-    assert str(error) == f"{tmp_path / 'a.wav'}: silent; replace the file or leave it out"
+    error = pickle.loads(pickle.dumps(AudioError(tmp_path / "a.wav", "silent", "its peak is 0")))
+    assert (
+        str(error)
+        == f"{tmp_path / 'a.wav'}: silent: its peak is 0; replace the file or leave it out"
+    )
 
 
 def test_peak_normalize() -> None:

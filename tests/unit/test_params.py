@@ -1,6 +1,7 @@
 """params.yaml and its switches: what is in force, where it comes from, and what is refused."""
 
 import copy
+import os
 from pathlib import Path
 from typing import Any
 
@@ -158,8 +159,31 @@ def test_an_experiment_is_named_after_its_amounts(
 # What is refused: one line, with the file, the dotted name and the value.
 
 REFUSED = [
-    ({"transfer.repeat": 4}, r"transfer\.repeat: no such parameter; is it a typo\? \(got 4\)"),
-    ({"pretrian": {"epochs": 3}}, r"pretrian: no such parameter"),
+    ({"transfer.repeat": 4}, r"transfer\.repeat: .*; did you mean repeats\? \(got 4\)"),
+    ({"pretrian": {"epochs": 3}}, r"pretrian: no such parameter; did you mean pretrain\?"),
+    # The right name is `auto`, as is what was typed.
+    ({"transfer.reapeats": AUTO}, r"transfer\.reapeats: .*; did you mean repeats\? \(got 'auto'\)"),
+    ({"pretrain.epohcs": AUTO, "pretrain.epochs": ...}, r"pretrain\.epohcs: .*mean epochs\?"),
+    ({"transfer.frozen.epoch": AUTO}, r"transfer\.frozen\.epoch: .*did you mean epochs\?"),
+    ({"pretrian": {"epochs": AUTO}}, r"pretrian: .*did you mean pretrain\?"),
+    ({"xyzzy": AUTO}, r"xyzzy: no such parameter; remove it \(got 'auto'\)"),
+    ({"datasets.music-man.treshold": AUTO}, r"datasets\.music-man\.treshold: .*mean threshold\?"),
+    ({"seed": True}, r"seed: true and false are no values of it.* \(got True\)"),
+    ({"pretrain.epochs": True}, r"pretrain\.epochs: true and false .*\(got True\)"),
+    ({"pretrain.learning_rate": True}, r"pretrain\.learning_rate: true and false .*\(got True\)"),
+    ({"balance.speech_hours": True}, r"balance\.speech_hours: true and false .*\(got True\)"),
+    ({"features.power": True}, r"features\.power: true and false .*\(got True\)"),
+    ({"encoder.filters": [4, True, 8]}, r"encoder\.filters: true and false .*True"),
+    ({"pretrain.epochs": 10**30}, r"pretrain\.epochs: a whole number of at most 4294967295 "),
+    ({"pretrain.epochs": "1" + 30 * "0"}, r"pretrain\.epochs: a whole number of at most"),
+    ({"pretrain.epochs": 1e30}, r"pretrain\.epochs: .*\(got 1e\+30\)"),
+    ({"pretrain.epochs": "1e30"}, r"pretrain\.epochs: .*integer.*\(got '1e30'\)"),
+    ({"seed": -(10**30)}, r"seed: a whole number of at most"),
+    ({"encoder.filters": [4, 10**30, 8]}, r"encoder\.filters: a whole number of at most"),
+    ({"experiment": "x" * 5000, "seed": []}, r"seed: "),
+    ({"seed": "x" * 5000}, r"seed: .*… 5002 characters\)"),
+    ({"transfer.modes": ["full", "full"]}, r"transfer\.modes: 'full' stands twice; remove one"),
+    ({"controls.names": ["scratch", "majority", "scratch"]}, r"controls\.names: 'scratch' stands"),
     ({"features.segment_hop": 40}, r"features: segment_hop 40 is above segment_frames 31"),
     ({"features.hop_length": 2048}, r"features: hop_length 2048 is above win_length 1024"),
     ({"transfer.released": {"epochs": "auto"}}, r"transfer\.released: .*called transfer\.finetune"),
@@ -180,6 +204,7 @@ REFUSED = [
     ({"size": ["demo"]}, r"size: \['demo'\] is not known; choose one of demo, paper"),
     ({"scae.noise": "auto"}, r"scae\.noise: nothing decides 'auto' here; write a value"),
     ({"pretrain.arch": "vae"}, r"pretrain\.arch: unknown architecture 'vae'; known: scae, cpc"),
+    ({"search.space.sace": {}}, r"search\.space\.sace: unknown architecture; known: scae, cpc"),
     ({"pretrain.arch": "split"}, r"pretrain\.arch: unknown architecture 'split'"),
     ({"transfer.modes": ["feature"]}, r"transfer\.modes: each mode is one of feature_extraction"),
     (
@@ -212,18 +237,44 @@ def test_a_wrong_value_is_one_line(
         ("a: [1, 2\nb: 3", "not valid YAML"),
         ("", "no parameters in it"),
         ("- a list", "no parameters in it"),
+        ("seed: 1\nname: M\xfcller".encode("latin-1"), r"not UTF-8 \(byte 15\); save it as UTF-8"),
+        ("a: &a [*a]", r"line 1: a\.0: .* names what it is a part of; write the value out"),
+        ("a: &a\n  b:\n    c: *a", r"line \d: a\.b\.c: .* names what it is a part of"),
+        ("seed: 1\npretrain:\n  epochs: 3\n  keep: best\n  epochs: 4",
+         r"line 5: pretrain\.epochs stands twice \(first in line 3\); remove one"),
+        ("seed: {a: 1, a: 2}", r"line 1: seed\.a stands twice"),
+        ("seed: 1\nseed: 1", r"line 2: seed stands twice \(first in line 1\)"),
+        ("[" * 3000 + "]" * 3000, "not valid YAML"),
+        ("seed: " + "9" * 5000, "not valid YAML: "),
+        ("? [1]\n: 2", "not valid YAML"),
     ],
-)
+)  # fmt: skip
 def test_a_file_that_is_no_parameters_is_one_line(
-    text: str | None, line: str, tmp_path: Path
+    text: str | bytes | None, line: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "mine.yaml"
     if text is not None:
-        path.write_text(text)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UserError, match=line) as caught:
         load_params(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+def test_a_pipe_is_no_parameters(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "params.yaml")
+    with pytest.raises(UserError, match="no such file"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_an_alias_that_is_no_cycle_is_a_value(written: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(
+        yaml.safe_dump(written, sort_keys=False).replace("seed: 2021", "seed: &root 2021")
+    )
+    path.write_text(path.read_text().replace("scratch_epochs: auto", "scratch_epochs: *root"))
+    assert load_params(path).controls.scratch_epochs == 2021
 
 
 def test_the_command_prints_each_value_and_where_it_comes_from(

@@ -298,14 +298,18 @@ def test_filters_compare_numbers(table):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "cannot be read as a CSV table"),
+        ("", "has a header and no ratings"),
         ("user,language,clip,joy,sad\n", "has a header and no ratings"),
         ("user,language,clip,joy\n1,en,a,1\n", "--values: no column 'sad'; it has: user, language"),
         ("user,language,joy,sad\n1,en,1,1\n", "--unit: no column 'clip'"),
         ("user,clip,joy,sad\n1,a,1,1\n", "--rater: no column 'language'"),
         ("user,language,clip,joy,joy,sad\n1,en,a,1,1,1\n", "two columns are named 'joy'"),
         ("user,language,clip,joy,sad\n1,en,a,1,1\n2,en,,1,1\n", "'clip' is empty in row 2"),
-        ("user,language,clip,joy,sad\n1,en,a,1,1,7,8\n2,en,a,1,1\n", "cannot be read"),
+        (
+            "user,language,clip,joy,sad\n1,en,a,1,1,7,8\n2,en,a,1,1\n",
+            "line 2: 7 cells, the header has 5",
+        ),
+        ("user,language,clip,joy,sad\n1,en,a,1,\n2,en,a,1\n", "line 3: 4 cells, the header has 5"),
     ],
 )
 def test_tables_that_cannot_be_used(table, text, said):
@@ -314,8 +318,10 @@ def test_tables_that_cannot_be_used(table, text, said):
 
 def test_files_that_cannot_be_read(tmp_path):
     assert "no such file" in complaint(lambda: read(tmp_path / "none.csv"))
+    assert "no such file" in complaint(lambda: read(tmp_path / ("x" * 5000)))
+    assert "no such file" in complaint(lambda: read(tmp_path))
     (tmp_path / "latin.csv").write_bytes("user,clip\nJosé,a\n".encode("latin-1"))
-    assert "cannot be read" in complaint(lambda: read(tmp_path / "latin.csv"))
+    assert "not UTF-8 (byte 13)" in complaint(lambda: read(tmp_path / "latin.csv"))
 
 
 def test_bad_wide_options(table):

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from recitative.agreement.alpha import Floats, Ints, Level
+from recitative.corpora.layout import read_table
 from recitative.errors import UserError
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})  # texts of no rating, any case
@@ -227,29 +228,10 @@ def read_music_ratings(path: Path) -> Ratings:
 
 
 def _read_table(path: Path) -> pd.DataFrame:
-    try:
-        # Without pandas's own header, which would mend a doubled name and cut a row that is too long.
-        cells = pd.read_csv(
-            path,
-            header=None,
-            dtype=str,
-            keep_default_na=False,
-            skipinitialspace=True,
-            encoding="utf-8-sig",
-        ).fillna("")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; give the table of ratings") from None
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{path}: cannot be read as a CSV table: {reason}") from None
-    columns = [str(name).strip() for name in cells.iloc[0]]
-    for name in columns:
-        if columns.count(name) > 1:
-            raise UserError(f"{path}: two columns are named {name!r}; rename one")
-    table = cells.iloc[1:].reset_index(drop=True)
-    if table.empty:
+    rows, columns = read_table(path, ())
+    if not rows:
         raise UserError(f"{path}: has a header and no ratings")
-    return pd.DataFrame({name: table[place].str.strip() for place, name in enumerate(columns)})
+    return pd.DataFrame([row.cells for row in rows], columns=columns)
 
 
 def _require(path: Path, table: pd.DataFrame, option: str, columns: Sequence[str]) -> None:

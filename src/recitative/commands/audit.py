@@ -6,6 +6,7 @@ from recitative.corpora.audit_data import audit_data, format_audit
 from recitative.corpora.certificate import audit_splits
 from recitative.corpora.indexing import index_role
 from recitative.experiment.places import DATA, INDEX, SPLITS
+from recitative.features.extraction import least_seconds
 from recitative.params import Params
 
 
@@ -13,7 +14,8 @@ def data(params: Params) -> None:
     """Print a table a role, and every file with a problem."""
     jobs = params.compute.processes
     indices = [index_role(role, config, DATA, jobs) for role, config in params.datasets.items()]
-    click.echo(format_audit(audit_data(indices, DATA, params.features.min_seconds, jobs)))
+    rate, least = params.features.sample_rate, least_seconds(params.features)
+    click.echo(format_audit(audit_data(indices, DATA, rate, least, jobs)))
 
 
 def splits() -> list[str]:

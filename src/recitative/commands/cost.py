@@ -35,7 +35,7 @@ from recitative.experiment.speech import pretrained_description
 from recitative.features.mel import log_mel
 from recitative.learning.compute import Compute
 from recitative.learning.config import CONTROLS, NETWORKS
-from recitative.params import Params, params_of
+from recitative.params import Params, params_of, read_values
 from recitative.vocabulary import MUSIC, PAIRINGS, SPEECH
 
 GIB = 1024**3
@@ -101,10 +101,7 @@ def run(params_file: Path, overrides: Sequence[str]) -> None:
 
 def experiments(params_file: Path, overrides: Sequence[str]) -> Iterator[tuple[str, Params]]:
     """Each combination of the overrides, named, with its parameters."""
-    try:
-        values = yaml.safe_load(params_file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{params_file}: no such file; run in the project's own folder") from error
+    values = read_values(params_file)
     named = []
     for override in overrides:
         name, equals, text = override.partition("=")

@@ -31,7 +31,7 @@ from recitative.experiment.places import (
 )
 from recitative.experiment.work import PIPELINE, stage_key
 from recitative.files import write_json
-from recitative.params import Params, load_params
+from recitative.params import Params, load_params, read_values
 from recitative.stages import featurize, index, pretrain, split, transfer
 from recitative.switches import AUTO, PROTOCOLS, ROWS, SIZES
 from recitative.vocabulary import PAIRINGS
@@ -95,7 +95,7 @@ def run(params_file: Path, pairing: str, mode: str | None, json_file: Path | Non
     if pairing not in PAIRINGS:
         raise UserError(f"--pairing {pairing}: choose of {', '.join(PAIRINGS)}")
     present = load_params(params_file)
-    values = yaml.safe_load(params_file.read_text(encoding="utf-8"))
+    values = read_values(params_file)
     if mode:
         values["transfer"]["modes"] = [mode]
     rungs: list[Rung] = []

@@ -106,17 +106,26 @@ def datasets() -> dict[str, Dataset]:
     return dict(sorted(_REGISTRY.items()))
 
 
-def parse_dataset_config(role: str, values: dict[str, Any]) -> DatasetConfig:
-    """The section ``datasets.<role>`` as its adapter's own type.
+def dataset_config(role: str, values: dict[str, Any]) -> type[DatasetConfig]:
+    """The type of the section ``datasets.<role>``: its adapter's.
 
     Raises:
         UserError: the adapter's name is unknown; the known ones are listed.
-        pydantic.ValidationError: a value is wrong.
     """
     known = datasets()
-    name = values.get("adapter")
+    name = str(values.get("adapter"))
     if name not in known:
         raise UserError(
             f"params.yaml: datasets.{role}.adapter: unknown adapter {name!r}; known: {', '.join(known)}"
         )
-    return known[str(name)].config.model_validate(values)
+    return known[name].config
+
+
+def parse_dataset_config(role: str, values: dict[str, Any]) -> DatasetConfig:
+    """The section ``datasets.<role>`` as its adapter's own type.
+
+    Raises:
+        UserError: as `dataset_config`.
+        pydantic.ValidationError: a value is wrong.
+    """
+    return dataset_config(role, values).model_validate(values)

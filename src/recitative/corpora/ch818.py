@@ -15,6 +15,7 @@ source states how a quadrant follows from the numbers (C15 in the protocol), and
 unbalanced (.476, .157, .258, .109 of the clips).
 """
 
+import os
 import posixpath
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -32,6 +33,7 @@ from recitative.corpora.layout import (
     natural_key,
     read_table,
     require_columns,
+    shown,
 )
 from recitative.corpora.quadrants import NumericConfig, label_quadrants
 
@@ -57,7 +59,7 @@ def iter_clips(root: Path, config: CH818Config) -> Iterator[Clip | Problem]:
     """Every song of the table with audio and numbers; the group is the artist."""
     table, folder = root / config.table, root / config.audio_folder
     audio = {posixpath.relpath(path, folder): path for path in audio_files(folder)}
-    if not audio or not table.is_file():
+    if not audio or not os.path.isfile(table):
         layout = f"{config.audio_folder}/<number>.mp3 and {config.table}"
         raise missing_corpus("CH-818", root, layout)
     rows, columns = read_table(table, (config.song_column,))
@@ -74,7 +76,9 @@ def iter_clips(root: Path, config: CH818Config) -> Iterator[Clip | Problem]:
             )
             continue
         if song not in audio:
-            yield Problem(str(table), f"row {row.line}: {song} is not in {config.audio_folder}/")
+            yield Problem(
+                str(table), f"row {row.line}: {shown(song)} is not in {config.audio_folder}/"
+            )
             continue
         ratings = []
         for rater in raters:

@@ -34,6 +34,7 @@ from recitative.corpora.layout import (
     missing_corpus,
     natural_key,
     read_table,
+    shown,
 )
 from recitative.vocabulary import QUADRANTS
 
@@ -71,13 +72,17 @@ def iter_clips(root: Path, config: Emotion4QConfig) -> Iterator[Clip | Problem]:
     for row in rows:
         song, quadrant = row.cells["Song"], row.cells["Quadrant"]
         if quadrant not in QUADRANTS:
-            yield Problem(str(table), f"row {row.line}: Quadrant of {song} is {quadrant!r}")
+            yield Problem(
+                str(table), f"row {row.line}: Quadrant of {shown(song)} is {shown(quadrant)!r}"
+            )
         elif song in clips:
             yield Problem(
                 str(table), f"row {row.line}: {song} again; its first row counts", kept=True
             )
         elif song not in audio:
-            yield Problem(str(table), f"row {row.line}: {song} has no audio in Q1, Q2, Q3 or Q4")
+            yield Problem(
+                str(table), f"row {row.line}: {shown(song)} has no audio in Q1, Q2, Q3 or Q4"
+            )
         else:
             # A song that lies in two folders is taken from the one that its annotation names.
             path, *others = sorted(audio[song], key=lambda file: file.parent.name != quadrant)

@@ -1,21 +1,19 @@
 """The index: every usable clip of a role with its measured length and the hash of its content.
 
 What an adapter yields from names and tables meets the files here: headers are read, contents are
-hashed, and a file without a readable header becomes a problem. Nothing is decoded; what only
-decoding can show (silence, NaN, a cut end) is found when features are made, or by `audit_data`.
+hashed, and a file whose header `recitative.audio` refuses becomes a problem. Nothing is decoded; what
+only decoding can show (silence, NaN, a damaged part) is found by `featurize` and by `audit_data`.
 """
 
 import hashlib
 import os
-import re
 from dataclasses import asdict, dataclass, fields, replace
-from itertools import chain
 from pathlib import Path
 
 import joblib
-import soundfile
 from tqdm import tqdm
 
+from recitative.audio import AudioError, read_header
 from recitative.corpora.base import (
     MUSIC_ROLES,
     Clip,
@@ -26,14 +24,6 @@ from recitative.corpora.base import (
 )
 from recitative.errors import UserError
 from recitative.files import stream_csv, write_csv
-
-UNREADABLE = "unreadable"  # how the reason of an unreadable file begins
-CUT_OFF = "cut off"  # and of one that is shorter than its header states
-UNKNOWN_FRAMES = 2**62  # libsndfile reports 2^63 - 1 where a header does not state the length
-
-# WAV and AIFF: libsndfile reads what is there and only mentions the bytes that the header states.
-SHORT_CHUNK = re.compile(r"^ ?(?:data|SSND) : (\d+) \(should be (\d+)\)", re.MULTILINE)
-STREAMED_BYTES = 0x7FFF0000  # from here on the stated size is a stand-in: written to a pipe
 
 
 @dataclass(frozen=True)
@@ -113,7 +103,7 @@ def index_role(role: str, config: DatasetConfig, data: Path, workers: int) -> Ro
     )
     progress = tqdm(read, f"index {role}", len(found), unit="file", disable=None)
     clips: list[IndexedClip] = []
-    for result in chain.from_iterable(progress):
+    for result in progress:
         if isinstance(result, Problem):
             problems.append(result)
         else:
@@ -195,42 +185,30 @@ def _written_path(path: Path, data: Path) -> str:
     return os.fsencode(written.as_posix()).decode("utf-8", errors="replace")
 
 
-def _read_file(clip: Clip, data: Path) -> list[IndexedClip | Problem]:
-    """A clip's row, or what keeps it from being one; both where the file has lost its end."""
+def _read_file(clip: Clip, data: Path) -> IndexedClip | Problem:
+    """A clip's row, or what keeps it from being one."""
     path = str(clip.path)
     try:
         path.encode()
-        header = soundfile.info(path)
+        header = read_header(clip.path)
         with clip.path.open("rb") as content:
             digest = hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=16))
     except UnicodeEncodeError:
-        return [Problem(path, "the file's name is not UTF-8; rename it")]
-    except soundfile.LibsndfileError as error:
-        empty = clip.path.is_file() and clip.path.stat().st_size == 0
-        return [
-            Problem(path, f"{UNREADABLE}: {'the file is empty' if empty else error.error_string}")
-        ]
+        return Problem(path, "the file's name is not UTF-8; rename it")
+    except AudioError as error:
+        return Problem(path, error.reason)
     except OSError as error:
-        return [Problem(path, f"{UNREADABLE}: {error.strerror}")]
-    if header.frames == 0:
-        return [Problem(path, "no audio: its header counts 0 samples")]
-    if header.frames >= UNKNOWN_FRAMES:
-        return [Problem(path, "its header does not state its length; encode it again")]
-    row = IndexedClip(
+        return Problem(path, f"unreadable: {error.strerror}")
+    return IndexedClip(
         id=clip.id,
         path=_written_path(clip.path, data),
-        seconds=header.frames / header.samplerate,
+        seconds=header.frames / header.sample_rate,
         group=clip.group,
         language=clip.language,
         quadrant=clip.quadrant,
         arousal=clip.arousal,
         valence=clip.valence,
-        sample_rate=header.samplerate,
+        sample_rate=header.sample_rate,
         channels=header.channels,
         digest=digest.hexdigest(),
     )
-    chunk = SHORT_CHUNK.search(header.extra_info)
-    if chunk and int(chunk[2]) < int(chunk[1]) < STREAMED_BYTES:
-        reason = f"{CUT_OFF}: {chunk[2]} of {chunk[1]} bytes; what is there is used"
-        return [Problem(path, reason, kept=True), row]
-    return [row]

@@ -57,7 +57,7 @@ class Row:
     """One row of a corpus's table: its line in the file (the header is line 1) and its cells."""
 
     line: int
-    cells: dict[str, str]  # stripped; "" where the row has none
+    cells: dict[str, str]  # stripped
 
     def number(self, column: str, low: float = -math.inf, high: float = math.inf) -> float:
         """The cell as a finite number in [`low`, `high`].
@@ -71,7 +71,7 @@ class Row:
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            raise ValueError(f"row {self.line}: {column} is {text!r}, not a number")
+            raise ValueError(f"row {self.line}: {column} is {shown(text)!r}, not a number")
         if not low <= value <= high:
             raise ValueError(
                 f"row {self.line}: {column} is {text}, outside the scale [{low:g}, {high:g}]"
@@ -90,25 +90,47 @@ def read_table(
         encoding_errors: what happens to bytes that are no UTF-8, as in `open`.
 
     Raises:
-        UserError: the table is empty, is no UTF-8, or lacks a column; the present ones are listed.
+        UserError: the table is not there, is no UTF-8, lacks a column (the present ones are listed),
+            has one twice, or a row has more or fewer cells than the header.
     """
+    if not os.path.isfile(path):  # a pipe is none; no exception, however long the name
+        raise UserError(f"{shown(str(path))}: no such file; name a table")
     try:
         with path.open(newline="", encoding="utf-8-sig", errors=encoding_errors) as text:
-            reader = csv.DictReader(text, restval="", skipinitialspace=True)
-            present = [name.strip() for name in reader.fieldnames or ()]
-            reader.fieldnames = present
+            reader = csv.reader(text, skipinitialspace=True, strict=True)
+            present = [name.strip() for name in next(reader, [])]
             rows = [
-                Row(reader.line_num, {name: cells[name].strip() for name in present})
+                (reader.line_num, [cell.strip() for cell in cells])
                 for cells in reader
+                if any(cells)
             ]
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path}: not UTF-8 (byte {error.start}); save the table as UTF-8"
         ) from error
+    except OSError as error:
+        raise UserError(f"{path}: {(error.strerror or str(error)).lower()}") from error
     except csv.Error as error:
         raise UserError(f"{path}: not a CSV table: {error}") from error
+    if twice := [name for name in present if name and present.count(name) > 1]:
+        raise UserError(f"{path}: two columns are named {twice[0]!r}; rename one")
     require_columns(path, present, columns)
-    return [row for row in rows if any(row.cells.values())], present
+    for line, cells in rows:
+        while len(cells) > len(present) and not cells[-1]:  # as spreadsheets leave them
+            cells.pop()
+        if any(cells) and len(cells) != len(present):
+            raise UserError(
+                f"{path}: line {line}: {len(cells)} cells, the header has {len(present)}; "
+                "mend the row (a comma inside a cell needs quotes around the cell)"
+            )
+    return [
+        Row(line, dict(zip(present, cells, strict=True))) for line, cells in rows if any(cells)
+    ], present
+
+
+def shown(text: str) -> str:
+    """A cell as a message shows it: not at full length where that is absurd."""
+    return text if len(text) <= 100 else f"{text[:60]}… ({len(text)} characters)"
 
 
 def require_columns(path: Path, present: Sequence[str], columns: Iterable[str]) -> None:

@@ -10,6 +10,7 @@ is whoever must not stand on both sides of a split: speaker or artist. Every col
 parameter; columns that are not named are left alone. A quadrant that is given wins over numbers.
 """
 
+import os
 import posixpath
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from recitative.corpora.layout import (
     natural_key,
     read_table,
     require_columns,
+    shown,
 )
 from recitative.corpora.quadrants import NumericConfig, label_quadrants
 from recitative.errors import UserError
@@ -46,7 +48,7 @@ def iter_clips(root: Path, config: TableConfig) -> Iterator[Clip | Problem]:
     """Every row in the role's language whose file exists."""
     table = root / config.table
     needed = (config.path_column, config.group_column, config.language_column)
-    if not table.is_file():
+    if not os.path.isfile(table):
         layout = f"{config.table} with the columns {', '.join(needed)}"
         raise missing_corpus("table", table, layout)
     rows, columns = read_table(table, needed)
@@ -58,7 +60,7 @@ def iter_clips(root: Path, config: TableConfig) -> Iterator[Clip | Problem]:
         languages = sorted({row.cells[config.language_column] for row in rows})
         raise UserError(
             f"{table}: no row has {config.language_column} {config.language!r}; "
-            f"it has: {', '.join(map(repr, languages)) or 'no rows'}"
+            f"it has: {', '.join(repr(shown(name)) for name in languages[:9]) or 'no rows'}"
         )
     clips = []
     for row in chosen:
@@ -73,11 +75,13 @@ def iter_clips(root: Path, config: TableConfig) -> Iterator[Clip | Problem]:
 def _read_clip(root: Path, row: Row, config: TableConfig) -> Clip:
     """One row as a clip; ValueError, naming the row, where its file or its label is wrong."""
     name = row.cells[config.path_column]
-    if not (root / name).is_file():
-        raise ValueError(f"row {row.line}: {config.path_column} {name!r} is not a file")
+    if not os.path.isfile(root / name):  # no exception, however long the name
+        raise ValueError(f"row {row.line}: {config.path_column} {shown(name)!r} is not a file")
     quadrant = row.cells.get(config.quadrant_column) or None
     if quadrant is not None and quadrant not in QUADRANTS:
-        raise ValueError(f"row {row.line}: {config.quadrant_column} is {quadrant!r}, not Q1 … Q4")
+        raise ValueError(
+            f"row {row.line}: {config.quadrant_column} is {shown(quadrant)!r}, not Q1 … Q4"
+        )
     arousal = valence = None
     # One number without the other is a fault; neither is a clip without numbers.
     if row.cells.get(config.arousal_column) or row.cells.get(config.valence_column):

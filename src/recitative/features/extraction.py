@@ -19,7 +19,7 @@ import joblib
 import numpy as np
 from tqdm import tqdm
 
-from recitative.audio import AudioError, load_audio
+from recitative.audio import TRUNCATED, AudioError, load_audio, require_length
 from recitative.errors import UserError
 from recitative.features import Frames
 from recitative.features.mel import FeatureConfig, log_mel
@@ -111,6 +111,13 @@ def expected_bytes(clips: Iterable[IndexedClip], config: FeatureConfig) -> int:
     """What the clips' frames will take, by their measured lengths."""
     rate = config.sample_rate / config.hop_length
     return sum(1 + int(clip.seconds * rate) for clip in clips) * config.n_mels * 4
+
+
+def least_seconds(config: FeatureConfig) -> float:
+    """What a clip must have, s, by its header: `min_seconds`, and the frames of one segment."""
+    samples = (config.segment_frames - 1) * config.hop_length
+    samples += 0 if config.center else config.n_fft
+    return max(config.min_seconds, samples / (1 - TRUNCATED) / config.sample_rate)
 
 
 def extract(
@@ -248,10 +255,10 @@ def _clip_frames(
         if entry is not None:
             with atomic_path(entry) as temporary:
                 write_frames(temporary, [frames])
-    if seconds < config.min_seconds:
-        return f"too short ({seconds:.2f} s, min_seconds is {config.min_seconds:g})"
-    if len(frames) < config.segment_frames:
-        return f"too short ({len(frames)} frames, a segment has {config.segment_frames})"
+    try:
+        require_length(path, seconds, least_seconds(config))
+    except AudioError as error:
+        return error.reason
     return _ClipFrames(frames, computed)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import Field, field_validator
 
-from recitative.config import Section
+from recitative.config import Section, unique
 from recitative.models.config import ClassifierConfig, HeadKind
 
 LabelKind = Literal["majority", "soft", "reliable"]
@@ -126,7 +126,7 @@ class TransferConfig(Section):
         unknown = [mode for mode in modes if mode not in known]
         if unknown or not modes:
             raise ValueError(f"each mode is one of {', '.join(known)}")
-        return modes
+        return unique(modes)
 
 
 NETWORKS = tuple(name for name, mode in TRANSFER_MODES.items() if mode.encoder == "random")
@@ -146,7 +146,7 @@ class ControlsConfig(Section):
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if unknown := [name for name in names if name not in CONTROLS]:
             raise ValueError(f"{unknown[0]!r} is no control; known: {', '.join(CONTROLS)}")
-        return names
+        return unique(names)
 
     def transfer(self, config: TransferConfig) -> TransferConfig:
         """`config` with the fine-tuning phase as the control `scratch` needs it."""
