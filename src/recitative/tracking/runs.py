@@ -7,7 +7,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,9 +17,15 @@ import click
 import psutil
 
 from recitative.files import atomic_path
-from recitative.tracking.link import wait_for_server
 from recitative.tracking.outbox import Outbox, send_left_over
-from recitative.tracking.store import answers, client, experiment_id, is_server, tracking_uri
+from recitative.tracking.store import (
+    answers,
+    client,
+    experiment_id,
+    is_server,
+    tracking_uri,
+    wait_for_server,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -198,6 +204,19 @@ def run_here_or_new(run_id: str, name: str, tags: Mapping[str, Any]) -> str:
     click.echo(f"{name}: run {run_id} is not in this MLflow store; a new run stands for it")
     with open_run(name, {}, {**tags, ELSEWHERE: run_id}, measure=False) as made:
         return made.id
+
+
+def elsewhere(run_ids: Iterable[str]) -> set[str]:
+    """Those of the runs that this store does not have."""
+    wanted = sorted(set(run_ids))
+    found = set()
+    for first in range(0, len(wanted), 100):
+        some = ", ".join(f"'{run_id}'" for run_id in wanted[first : first + 100])
+        found |= {
+            run.info.run_id
+            for run in client().search_runs([experiment_id()], f"attributes.run_id IN ({some})")
+        }
+    return set(wanted) - found
 
 
 def _log_inputs(run_id: str, inputs: Sequence[Input]) -> None:
