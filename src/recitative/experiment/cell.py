@@ -200,7 +200,7 @@ def _train_mode(repeat: Repeat, name: str, done: Path) -> None:
     with open_run(
         f"{cell['pairing']} {params.pretrain.arch} {name} {repeat.repeat}",
         identity.run_params(params, cell, "transfer", "encoder", "features", "balance", "split"),
-        cell | identity.provenance("transfer", role),
+        cell | identity.provenance("controls" if repeat.speech == "none" else "transfer", role),
         [identity.inputs(role, "training"), identity.inputs(role, "evaluation")],
         repeat.parent,
         done.with_suffix(".run_id"),
