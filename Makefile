@@ -32,7 +32,8 @@ $(VENV)/.with-%: $(VENV)/.installed
 	@touch $@
 
 demo: setup ## the whole loop on the embedded corpus: data, training, registry, report
-	@test -d .dvc || { git rev-parse --git-dir >/dev/null 2>&1 || git init --quiet; dvc init --quiet; }
+	@git rev-parse --git-dir >/dev/null 2>&1 || git init --quiet || dvc config --local core.no_scm true
+	@test -d .dvc || dvc init --quiet
 	@dvc repro
 	@recitative summary
 

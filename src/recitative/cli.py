@@ -31,7 +31,20 @@ PARAMS = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    """Commands that say in one line what keeps the MLflow store from being used."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from recitative.tracking.store import readable_store
+
+        with readable_store():
+            return super().invoke(ctx)
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__)
 def cli() -> None:
     """Speech pretraining for emotion in music, within and across languages."""

@@ -41,9 +41,9 @@ STILL = {
     "split": ("recitative.corpora.certificate",),
     "search": ("recitative.reports.search_page",),
     "agreement": ("recitative.agreement.figures",),
-    "claims": ("recitative.tracking.predictions",),
+    "claims": ("recitative.tracking.past_runs",),
     "register": ("recitative.tracking.registry", "recitative.tracking.pyfunc_model"),
-    "report": ("recitative.reports.", "recitative.tracking.history"),
+    "report": ("recitative.reports.", "recitative.tracking.past_runs"),
 }
 # Imported by name while the program runs, which no import statement shows.
 ADAPTERS = tuple(

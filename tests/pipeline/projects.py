@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -170,16 +169,6 @@ class Project:
         shutil.copytree(self.root, target, symlinks=True)
         for marker in (target / ".recitative" / "work").glob("*/published"):
             shutil.rmtree(marker.parent)
-        if (target / "mlflow.db").exists():
-            with sqlite3.connect(target / "mlflow.db") as store:  # it names its artifacts in full
-                for table, column in (
-                    ("experiments", "artifact_location"),
-                    ("runs", "artifact_uri"),
-                ):
-                    store.execute(
-                        f"UPDATE {table} SET {column} = replace({column}, ?, ?)",
-                        (self.root.as_uri(), target.as_uri()),
-                    )
         return Project(target)
 
     def runs(self, where: str = "") -> list[Any]:

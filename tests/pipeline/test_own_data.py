@@ -75,6 +75,17 @@ def audio(folder: Path) -> set[str]:
     return {name for name in snapshot(folder) if name.endswith(AUDIO)}
 
 
+def test_no_edit_of_a_tracked_file_is_reverted(clone: Project, mine: Path) -> None:
+    edits = {"params.yaml": "# mine\n", ".gitignore": "my notes/\n", "dvc.yaml": "# mine\n"}
+    for name, line in edits.items():
+        with (clone.root / name).open("a", encoding="utf-8") as file:
+            file.write(line)
+    clone.run("use-data", str(mine))
+    clone.run("use-demo")
+    for name, line in edits.items():
+        assert line in (clone.root / name).read_text("utf-8"), name
+
+
 def test_there_and_back_and_there_again(clone: Project, mine: Path, tmp_path: Path) -> None:
     before = snapshot(mine)
     corpora = {name: digest for name, digest in before.items() if name != "thesis.txt"}

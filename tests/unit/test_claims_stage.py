@@ -11,11 +11,10 @@ from test_claims import CONTROLS, FE, MATRIX, simulate
 from recitative.cli import cli
 from recitative.errors import UserError
 from recitative.evaluation.claims import CellName
-from recitative.experiment import earlier
 from recitative.files import read_csv, read_json, write_csv, write_json
 from recitative.params import load_params
 from recitative.stages import claims
-from recitative.tracking.predictions import PretrainingRun, RunPredictions
+from recitative.tracking.past_runs import PretrainingRun, RunPredictions
 
 CURVE = ((3.0, 2.5), (2.0, 2.0), (1.0, 2.25))  # losses of training and validation, by epoch
 
@@ -30,8 +29,9 @@ def project(tmp_path, monkeypatch, project_root):
     shutil.copy(project_root / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(claims, "require_clean", lambda *_, **__: None)
-    monkeypatch.setattr(earlier, "predictions_of", lambda *_, **__: [])
+    monkeypatch.setattr(claims, "predictions_of", lambda *_, **__: [])
     monkeypatch.setattr(claims, "pretraining_runs", lambda _: [])
+    monkeypatch.setattr(claims, "elsewhere", lambda _: set())
     names = renamed(n for n in MATRIX + CONTROLS if (n.experiment, n.arch) == ("1", "scae"))
     cells = simulate(names, 1, songs=24, repeats=2)
     for pairing in {name.pairing for name in names}:
@@ -65,7 +65,10 @@ def fast(monkeypatch):
 
 def judged(params):
     claims.run(params)
-    return {row["claim"]: row for row in read_json(Path("build/claims/claims.json"))}
+    runs = read_json(Path("build/claims/run.json"))["claims"]
+    told = read_json(Path("build/claims/claims.json"))
+    assert not any("run_ids" in row for row in told)  # two clones with one seed: the same bytes
+    return {row["claim"]: row | {"run_ids": runs[row["claim"]]} for row in told}
 
 
 def test_one_architecture_is_judged_as_far_as_it_goes(project, monkeypatch, capsys):
@@ -105,7 +108,7 @@ def test_runs_of_another_experiment_add_what_is_missing(project, monkeypatch):
             for r, part in tables[n].groupby("repeat")
         ]
 
-    monkeypatch.setattr(earlier, "predictions_of", left_behind)
+    monkeypatch.setattr(claims, "predictions_of", left_behind)
     trained = [
         PretrainingRun("demo", "cpc", language, 2021, 4, 2, 0.7, 1, 3, f"cpc-{language}", CURVE)
         for language in ("eng", "man", "mix")
@@ -132,7 +135,7 @@ def test_what_lies_in_build_comes_before_an_earlier_run_of_the_same_cell(project
     name = CellName("demo", "scae", FE, "eng2eng")
     table = simulate([name], 9, songs=24, repeats=1)[name]
     stale = RunPredictions("demo", "scae", FE, "eng2eng", 7, 0.1, "stale", table)
-    monkeypatch.setattr(earlier, "predictions_of", lambda *_, **__: [stale])
+    monkeypatch.setattr(claims, "predictions_of", lambda *_, **__: [stale])
     assert "stale" not in judged(fast(monkeypatch))["1"]["run_ids"]
 
 
@@ -144,7 +147,7 @@ def test_another_split_under_the_same_name_is_refused(project, monkeypatch):
         RunPredictions("demo", n.arch, n.mode, n.pairing, 0, 0.1, str(n), tables[n]) for n in cells
     ]
     assert name in tables
-    monkeypatch.setattr(earlier, "predictions_of", lambda *_, **__: found)
+    monkeypatch.setattr(claims, "predictions_of", lambda *_, **__: found)
     with pytest.raises(UserError, match="different songs"):
         claims.run(fast(monkeypatch))
     assert not Path("build/claims").exists()

@@ -6,9 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from recitative.errors import UserError
-from recitative.tracking import predictions, store
-from recitative.tracking.predictions import predictions_of, pretraining_runs
+from recitative.tracking import store
+from recitative.tracking.past_runs import predictions_of, pretraining_runs
 from recitative.tracking.runs import Run
 
 HASHES = {"eng": "split-1", "man": "split-2"}
@@ -124,26 +123,3 @@ def test_pretrainings_and_their_best_epoch(fresh):
 def test_an_empty_store_has_nothing(empty_folder):
     (empty_folder / "mlflow.db").touch()
     assert ids() == set()
-
-
-def test_a_store_of_another_version_is_one_line(fresh):
-    with sqlite3.connect(fresh / "mlflow.db") as database:
-        database.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")
-    with pytest.raises(UserError, match="another version of MLflow"):
-        ids()
-
-
-def test_what_is_no_store_is_one_line(empty_folder):
-    (empty_folder / "mlflow.db").write_bytes(b"no database " * 100)
-    with pytest.raises(UserError, match=r"mlflow\.db: move it away") as caught:
-        ids()
-    assert "\n" not in str(caught.value)
-
-
-def test_a_locked_store_is_one_line(fresh, monkeypatch):
-    def locked(*_, **__):
-        raise sqlite3.OperationalError("database is locked")
-
-    monkeypatch.setattr(predictions, "_runs", locked)
-    with pytest.raises(UserError, match="another program writes to it"):
-        ids()

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from test_comparisons import cell
 
-from recitative.experiment import earlier, label_kinds
 from recitative.files import write_csv
 from recitative.params import Params, load_params
-from recitative.tracking.predictions import RunPredictions
+from recitative.stages import claims, report
+from recitative.tracking.past_runs import RunPredictions
 
 
 @pytest.fixture
@@ -42,8 +42,8 @@ def test_present_and_earlier_kinds_are_compared(
             for arch, pairing in (("scae", "eng2eng"), ("cpc", "eng2eng"), ("scae", "none2eng"))
         ]  # fmt: skip
 
-    monkeypatch.setattr(earlier, "predictions_of", found)
-    [row] = label_kinds.compared_labels(params)  # another arch and a control are no kind
+    monkeypatch.setattr(claims, "predictions_of", found)
+    [row] = report.compared_labels(params)  # another arch and a control are no kind
     assert (row["a_labels"], row["b_labels"], row["songs"]) == ("majority", "soft", 40)
     assert row["difference"] < -20
     assert [labels for labels, _ in asked] == ["soft", "reliable"]
@@ -51,5 +51,5 @@ def test_present_and_earlier_kinds_are_compared(
 
 
 def test_one_kind_alone_is_no_comparison(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(earlier, "predictions_of", lambda *_: [])
-    assert label_kinds.compared_labels(params) == []
+    monkeypatch.setattr(claims, "predictions_of", lambda *_: [])
+    assert report.compared_labels(params) == []

@@ -1,6 +1,7 @@
 """The whole matrix: one family of comparisons, the printed figures under their true task."""
 
 import json
+from dataclasses import astuple
 from urllib.parse import parse_qs, unquote
 
 import pytest
@@ -43,11 +44,13 @@ NAMES = [
 ]
 
 
+RUNS = {astuple(name): [f"run-{place}-{r}" for r in range(2)] for place, name in enumerate(NAMES)}
+
+
 @pytest.fixture(scope="module")
 def whole():
     cells = simulate(NAMES, 3, songs=40, repeats=2)
-    runs = {name: [f"run-{place}-{r}" for r in range(2)] for place, name in enumerate(NAMES)}
-    return cells, *matrix_rows(cells, runs, CONFIG, 1)
+    return cells, *matrix_rows(cells, CONFIG, 1)
 
 
 def as_text(rows):
@@ -60,7 +63,7 @@ def tables_of(rows, tests, stands_for):
         for arch in ("scae", "cpc")
     }
     known = {"stands_for": stands_for, "speech_hours": {"demo": 0.1}}
-    return paper_tables(read_matrix(as_text(rows)), families, known)
+    return paper_tables(read_matrix(as_text(rows), RUNS), families, known)
 
 
 def test_each_part_is_what_the_experiment_itself_reports_corrected_over_all(whole):
@@ -74,7 +77,7 @@ def test_each_part_is_what_the_experiment_itself_reports_corrected_over_all(whol
     }
     mine = [row for row in rows if row["arch"] == "cpc"]
     for row, other in zip(mine, summarise(alone, CONFIG, 1), strict=True):
-        assert row == {"experiment": "demo", "run_ids": row["run_ids"]} | other
+        assert row == {"experiment": "demo"} | other
     here = [row for row in tests if row["arch"] == "cpc"]
     own = compare(alone, CONFIG, 1)
     for row, other in zip(here, own, strict=True):
@@ -89,7 +92,7 @@ def test_cells_on_other_songs_are_refused(whole):
     name = CellName("demo", "scae", "full", "man2man")
     other = cells | {name: cells[name][cells[name]["clip"] != cells[name]["clip"].iloc[0]]}
     with pytest.raises(UserError, match="song"):
-        matrix_rows(other, {}, CONFIG, 1)
+        matrix_rows(other, CONFIG, 1)
 
 
 def test_the_printed_stand_under_what_they_truly_are(whole):
@@ -126,7 +129,7 @@ def test_marks_are_of_quadrants_and_of_the_cell_against_its_control():
     right = cells[best].copy()
     for quadrant in ("Q1", "Q2", "Q3", "Q4"):
         right[quadrant.lower()] = (right["quadrant"] == quadrant).astype(float)
-    rows, tests = matrix_rows(cells | {best: right}, {}, EvaluateConfig(draws=2000), 1)
+    rows, tests = matrix_rows(cells | {best: right}, EvaluateConfig(draws=2000), 1)
     first, _ = tables_of(rows, tests, {"1": "demo", "2": "2"})
     at = COLUMNS.index(("cpc", "full"))
     marked = {
@@ -162,7 +165,7 @@ def test_the_csv_has_a_line_a_place(whole):
 
 
 def test_settings_are_in_order_and_each_mode_has_its_control(whole):
-    panels = by_setting(read_matrix(as_text(whole[1])))
+    panels = by_setting(read_matrix(as_text(whole[1]), {}))
     assert list(panels) == [
         ("eng", "feature_extraction"), ("man", "feature_extraction"), ("man", "full"),
     ]  # fmt: skip

@@ -1,12 +1,17 @@
 """A grid through DVC's queue: waited for, cleared of the dead, never by force; DVC is played."""
 
+import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from recitative.commands import grid as matrix
 from recitative.errors import UserError
 
+RUN = subprocess.run
+TRACKED = {"params.yaml": "seed: 1\n", "notes.md": "first\n"}
 STATUS = """\
 Task     Name        Created    Status
 ed24d12  grid-1      12:36 AM   Running
@@ -42,9 +47,12 @@ class Dvc:
             return self._status()
         return ""
 
-    def start(self, *_: object, **__: object) -> None:
-        self.asked.append(("queue", "start"))
+    def start(self, words: Sequence[str], **how: Any) -> Any:
+        if words[0] == "git":
+            return RUN(words, **how)
+        self.asked.append(tuple(words[:3]) if words[0] == "recitative" else ("queue", "start"))
         self.workers = 1
+        return None
 
     def _status(self) -> str:
         if self.workers:
@@ -69,10 +77,15 @@ class Dvc:
 def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
 
-    def play(dvc: Dvc) -> list[tuple[str, ...]]:
+    for name, text in TRACKED.items():
+        (tmp_path / name).write_text(text)
+    for words in ("init", "-q"), ("add", *TRACKED):
+        RUN(["git", *words], check=True)
+
+    def play(dvc: Dvc, meanwhile: Callable[[], object] = lambda: None) -> list[tuple[str, ...]]:
         monkeypatch.setattr(matrix, "_dvc", dvc)
         monkeypatch.setattr(matrix.subprocess, "run", dvc.start)
-        matrix.run("grid", ("pretrain.arch=scae,cpc", "seed=3"), wait=lambda _: None)
+        matrix.run("grid", ("pretrain.arch=scae,cpc", "seed=3"), wait=lambda _: meanwhile())
         return dvc.asked
 
     return play
@@ -123,6 +136,50 @@ def test_a_failure_is_one_line_and_applies_nothing(played) -> None:
     with pytest.raises(UserError, match="grid-2 failed; `dvc queue logs n2` says why"):
         played(dvc)
     assert END[0] not in dvc.asked
+
+
+@pytest.mark.parametrize(
+    ("name", "edit"),
+    [
+        ("notes.md", lambda file: file.write_text("mine\n")),
+        ("params.yaml", lambda file: file.unlink()),
+        (
+            "new.md",
+            lambda file: (file.write_text("new\n"), RUN(["git", "add", "new.md"], check=True)),
+        ),
+    ],
+)
+def test_what_was_edited_meanwhile_is_not_touched(
+    name: str,
+    edit: Callable[[Path], object],
+    played,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`dvc exp apply` would revert it silently."""
+    (tmp_path / "build/evaluate").mkdir(parents=True)
+    (tmp_path / "build/evaluate/summary.csv").touch()
+    (tmp_path / "notes.md").write_text("edited before: the grid has that too\n")
+    once = iter([lambda: edit(tmp_path / name)])
+    asked = played(Dvc({}), lambda: next(once, lambda: None)())
+    assert not any(words[:2] == ("exp", "apply") for words in asked)
+    assert asked[-2:] == [("recitative", "claims"), ("recitative", "report")]
+    said = capsys.readouterr().out
+    assert f"edited while the grid ran: {name}." in said
+    assert "dvc exp apply grid-1" in said
+
+
+def test_an_edit_counts_from_when_the_grid_was_queued(played, tmp_path: Path) -> None:
+    """Killed, edited, and started again while the worker went on."""
+    with pytest.raises(KeyboardInterrupt):
+        played(Dvc({}), interrupt)
+    (tmp_path / "params.yaml").write_text("seed: 2\n")
+    with pytest.raises(UserError, match="no results in this workspace to report beside"):
+        played(Dvc({"a1": ("grid-1", "Running"), "a2": ("grid-2", "Queued")}, workers=1))
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 def test_two_at_once_are_refused(played, tmp_path: Path) -> None:

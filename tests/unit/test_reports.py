@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import astuple, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,7 +34,7 @@ from recitative.reports.page import Evidence, curves, earlier_table, p_value, re
 from recitative.reports.results import Comparison, answers, read_cells, read_comparisons
 from recitative.reports.tables import SYNTHETIC, escape, latex_table, summary_text
 from recitative.stages import report as stage
-from recitative.tracking import history
+from recitative.tracking import past_runs
 
 QUADRANTS = np.array(["Q1", "Q2", "Q3", "Q4"])
 SONGS, REPEATS = 24, 2
@@ -137,11 +137,11 @@ def whole_matrix(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
         for arch in ("scae", "cpc")
         for key, table in split_cells(tables).items()
     }
-    runs = {name: [f"{name.arch}-{name.mode}-{name.pairing}"] for name in cells}
-    rows, tests = matrix_rows(cells, runs, EvaluateConfig(draws=100), 1)
+    runs = {astuple(name): [f"{name.arch}-{name.mode}-{name.pairing}"] for name in cells}
+    rows, tests = matrix_rows(cells, EvaluateConfig(draws=100), 1)
     text = [{k: "" if v is None else str(v) for k, v in row.items()} for row in rows]
     return {
-        "matrix": read_matrix(text),
+        "matrix": read_matrix(text, runs),
         "matrix_tests": {
             ("demo", arch): read_comparisons(row for row in tests if row["arch"] == arch)
             for arch in ("scae", "cpc")
@@ -631,9 +631,9 @@ def test_of_a_repeat_trained_twice_the_latest_counts(monkeypatch: pytest.MonkeyP
         page.token = token
         return page
 
-    monkeypatch.setattr(history, "client", lambda: SimpleNamespace(search_runs=search_runs))
-    monkeypatch.setattr(history, "experiment_id", lambda: "0")
-    rows = history.earlier_results()
+    monkeypatch.setattr(past_runs, "client", lambda: SimpleNamespace(search_runs=search_runs))
+    monkeypatch.setattr(past_runs, "experiment_id", lambda: "0")
+    rows = past_runs.earlier_results()
     assert [(row["f1"], row["repeats"], row["run_ids"]) for row in rows] == [
         (pytest.approx(0.6), 2, ["new", "other"]),
         (0.2, 1, ["elsewhere"]),

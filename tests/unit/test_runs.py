@@ -11,7 +11,16 @@ from typing import Any
 import pytest
 from mlflow.entities import Run as LoggedRun
 
-from recitative.tracking.runs import BORN, HOST, PID, Input, open_run, parent_run_id, reap
+from recitative.tracking.runs import (
+    BORN,
+    HOST,
+    PID,
+    Input,
+    open_run,
+    parent_run_id,
+    reap,
+    run_here_or_new,
+)
 from recitative.tracking.store import EXPERIMENT, client, experiment_id, project_root, tracking_uri
 
 FORK = multiprocessing.get_context("fork")  # mlflow is imported already: seconds a process
@@ -206,6 +215,26 @@ def test_a_remembered_run_that_is_gone_starts_a_new_one(text: str, tmp_path: Pat
         assert it.id != text
         assert remembered.read_text() == it.id
     assert status(it.id) == "FINISHED"
+
+
+# Runs of another's store.
+
+
+def test_a_run_of_this_store_stands_for_itself_and_another_gets_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with open_run("trained", {}, {}, measure=False) as mine:
+        pass
+    assert run_here_or_new(mine.id, "mer-eng", {}) == mine.id
+    assert capsys.readouterr().out == ""
+    theirs = "0123456789abcdef0123456789abcdef"
+    made = run_here_or_new(theirs, "mer-eng", {"pairing": "eng2eng"})
+    assert theirs in capsys.readouterr().out
+    assert status(made) == "FINISHED"
+    tags = found(made).data.tags
+    assert (tags["trained_elsewhere"], tags["pairing"]) == (theirs, "eng2eng")
+    assert run_here_or_new(theirs, "mer-eng", {}) == made
+    assert capsys.readouterr().out == ""
 
 
 # Killed processes.

@@ -3,10 +3,13 @@
 The work is DVC's own: ``dvc exp run --queue -S pretrain.arch=scae,cpc`` and ``dvc queue start``. This
 adds what a person would do by hand: wait and say how far it is, clear away what a killed worker
 left, and at the end bring the first experiment into the workspace and judge and report anew, with
-every run of the grid in MLflow. Killed at any moment and started again it goes on: DVC's cache knows
-the stages that are done, and a stage that was cut goes on from its last checkpoint.
+every run of the grid in MLflow. Files under version control that were edited meanwhile are never
+touched: then the experiment stays where it is, and the command that brings it is printed. Killed at
+any moment and started again it goes on: DVC's cache knows the stages that are done, and a stage that
+was cut goes on from its last checkpoint.
 """
 
+import hashlib
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +20,9 @@ import click
 from filelock import FileLock, Timeout
 
 from recitative.errors import UserError
-from recitative.experiment.places import REPORT
+from recitative.experiment.places import DATA, EVALUATE, REPORT
+from recitative.experiment.repository import require_known
+from recitative.files import read_json, write_json
 
 POLL = 10.0  # s
 FINISHED = ("Success", "Failed")
@@ -72,19 +77,60 @@ def run(name: str, overrides: Sequence[str], wait: Callable[[float], None] = tim
             f"{path}: another `recitative matrix` runs here; wait for it, or end it first"
         ) from error
     with lock:
-        names = _wait(_start(name, overrides), name, wait)
-        click.echo(f"{names[0]} into the workspace; then the report of all {len(names)}")
-        _dvc("exp", "apply", names[0])
-        _dvc("repro", "--force", "--single-item", "claims", "report", shown=True)
+        queued_from = path.with_name(f"matrix-{name}.json")
+        names = _wait(_start(name, overrides, queued_from), name, wait)
+        if edited := _edited(queued_from):
+            _report_as_it_is(names[0], edited)
+        else:
+            click.echo(f"{names[0]} into the workspace; then the report of all {len(names)}")
+            _dvc("exp", "apply", names[0])
+            _dvc("repro", "--force", "--single-item", "claims", "report", shown=True)
+        queued_from.unlink(missing_ok=True)
     click.echo(f"{REPORT}/index.html")
 
 
-def _start(name: str, overrides: Sequence[str]) -> set[str]:
+def _tracked() -> dict[str, str]:
+    """Digests of the files under version control; of one that was deleted, nothing."""
+    done = subprocess.run(["git", "ls-files", "-z"], capture_output=True, text=True, check=True)
+    paths = [Path(name) for name in done.stdout.split("\0") if name]
+    return {
+        str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()
+    }
+
+
+def _edited(queued_from: Path) -> list[str]:
+    """What `dvc exp apply` would revert: files that are not as they were when the grid was queued."""
+    before, now = read_json(queued_from), _tracked()
+    edited = sorted(name for name in before | now if before.get(name) != now.get(name))
+    try:
+        require_known(DATA)
+    except UserError as error:
+        edited.append(str(error).partition(":")[0])
+    return edited
+
+
+def _report_as_it_is(first: str, edited: Sequence[str]) -> None:
+    """Report on the grid beside what the workspace holds, where an edit keeps its own out of it."""
+    shown = ", ".join(edited[:5]) + (", …" if len(edited) > 5 else "")
+    click.echo(
+        f"note: edited while the grid ran: {shown}. {first} would revert that, so it is not brought "
+        f"into the workspace. Commit or copy your edits, then: dvc exp apply {first} && "
+        "dvc repro --force --single-item claims report"
+    )
+    if not (EVALUATE / "summary.csv").exists():
+        raise UserError(f"{EVALUATE}: no results in this workspace to report beside; see above")
+    for stage in ("claims", "report"):
+        subprocess.run(["recitative", stage], check=True)
+
+
+def _start(name: str, overrides: Sequence[str], queued_from: Path) -> set[str]:
     """The ids of the grid's tasks, queued anew unless a living worker is at them."""
     before = read_status(_dvc("queue", "status"))
     mine = before.of(name)
     pending = [task for task in mine if task.status not in FINISHED]
     if pending and before.workers:
+        if not queued_from.exists():
+            write_json(queued_from, _tracked())
         click.echo(
             f"going on with {', '.join(task.name for task in pending)}, already in the queue"
         )
@@ -99,6 +145,7 @@ def _start(name: str, overrides: Sequence[str]) -> set[str]:
     there = [Task("", line, "") for line in _dvc("exp", "list", "--name-only").split()]
     if old := [task.name for task in Status(tuple(there), 0).of(name)]:
         _dvc("exp", "remove", *old)
+    write_json(queued_from, _tracked())
     _dvc("exp", "run", "--queue", "--name", name, *settings)
     queued = {task.id for task in read_status(_dvc("queue", "status")).of(name)}
     # The workers inherit what they are given, so a pipe would stay open until the last is done.

@@ -5,7 +5,7 @@ are; the comparisons are one family, Holm-corrected as a whole.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -16,13 +16,12 @@ from recitative.evaluation.comparisons import TEST_COLUMNS, CellKey, compare
 from recitative.evaluation.statistics import holm
 from recitative.evaluation.summary import SUMMARY_COLUMNS, summarise
 
-MATRIX_COLUMNS = ("experiment", *SUMMARY_COLUMNS, "run_ids")
+MATRIX_COLUMNS = ("experiment", *SUMMARY_COLUMNS)
 MATRIX_TEST_COLUMNS = ("experiment", *TEST_COLUMNS)
 
 
 def matrix_rows(
     cells: Mapping[CellName, pd.DataFrame],
-    runs: Mapping[CellName, Sequence[str]],
     config: EvaluateConfig,
     seed: int,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -30,7 +29,6 @@ def matrix_rows(
 
     Args:
         cells: test predictions of each cell and control, all repeats, columns `PREDICTION_COLUMNS`.
-        runs: MLflow run ids of each cell.
         config: draws.
         seed: root of the random streams.
 
@@ -43,10 +41,8 @@ def matrix_rows(
         grouped[name.experiment, name.arch][CellKey(name.mode, name.pairing)] = cells[name]
     rows: list[dict[str, Any]] = []
     tests: list[dict[str, Any]] = []
-    for (experiment, arch), there in grouped.items():
-        for row in summarise(there, config, seed):
-            name = CellName(experiment, arch, row["transfer_mode"], row["pairing"])
-            rows.append({"experiment": experiment, "run_ids": " ".join(runs.get(name, ()))} | row)
+    for (experiment, _), there in grouped.items():
+        rows += [{"experiment": experiment} | row for row in summarise(there, config, seed)]
         tests += [{"experiment": experiment} | row for row in compare(there, config, seed)]
     corrected = holm([max(row["p_songs"], row["p_repeats"]) for row in tests]) if tests else ()
     for row, p in zip(tests, corrected, strict=True):

@@ -66,7 +66,6 @@ RESULT_COLUMNS = (
     "f1",
     "accuracy",
     "n",
-    "run_id",
 )
 CLASS_COLUMNS = (
     "experiment",
@@ -352,8 +351,8 @@ def results_rows(predictions: pd.DataFrame, run: Mapping[str, Any]) -> list[dict
 
     Args:
         predictions: a table with `PREDICTION_COLUMNS`.
-        run: what the table itself does not say: experiment, pairing, setting, speech_language,
-            music_language and run_id.
+        run: what the table itself does not say: experiment, pairing, setting, speech_language and
+            music_language.
 
     Returns:
         Dictionaries with the keys `RESULT_COLUMNS`, in that order. `n` counts the items of the

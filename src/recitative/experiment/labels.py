@@ -14,6 +14,8 @@ from recitative.vocabulary import setting_of
 if TYPE_CHECKING:
     from recitative.learning.compute import Compute
 
+DVCS_OWN = ("data.dvc", "dvc.lock")  # `dvc repro` rewrites them
+
 
 def labels(
     params: Params, compute: "Compute | str", speech: str, music: str, mode: str, repeat: int | str
@@ -42,12 +44,15 @@ def run_params(params: Params, cell: dict[str, Any], *sections: str) -> dict[str
 
 
 def provenance(stage: str, *roles: str) -> dict[str, str]:
-    """Tags: code, DVC experiment and stage, certificate and features."""
+    """Tags: code, DVC experiment and stage, certificate and features.
+
+    Args:
+        stage: that the run belongs to. DVC_STAGE may name another one, which computed it ahead.
+        roles: whose split and features were read.
+    """
     certificate = SPLITS / "certificate.json"  # agreement is measured without any split
-    tags = {
-        "git_sha": _git("rev-parse", "HEAD"),
-        "git_dirty": str(bool(_git("status", "--porcelain"))).lower(),
-        "dvc_stage": os.environ.get("DVC_STAGE", stage),
+    tags = _code() | {
+        "dvc_stage": stage,
         "dvc_experiment": os.environ.get("DVC_EXP_NAME", "workspace"),
         "certificate_hash": read_json(certificate)["hash"] if certificate.exists() else "none",
     }
@@ -66,6 +71,22 @@ def inputs(role: str, context: str) -> Input:
     return Input(role, feature_hash(role), str(FEATURES / role), context)
 
 
+def _code() -> dict[str, str]:
+    """Which commit this is, and whether anything differs from it but what DVC itself rewrites."""
+    try:
+        known = _git("ls-files", "dvc.yaml")  # a repository around the project says nothing of it
+    except FileNotFoundError:
+        return {"git_sha": "none (git is not installed)", "git_dirty": "unknown"}
+    if not known:
+        return {"git_sha": "none (no repository)", "git_dirty": "unknown"}
+    changed = _git("status", "--porcelain", "--", ".", *(f":(exclude){name}" for name in DVCS_OWN))
+    return {
+        "git_sha": _git("rev-parse", "HEAD") or "none (no commit)",
+        "git_dirty": str(bool(changed)).lower(),
+    }
+
+
 def _git(*arguments: str) -> str:
+    """What git says; nothing where it fails."""
     done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else "unknown"
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -106,8 +106,15 @@ class Point:
     cell: MatrixCell
 
 
-def read_matrix(rows: Iterable[Row]) -> list[MatrixCell]:
-    """Cells from the rows of matrix.csv."""
+def read_matrix(
+    rows: Iterable[Row], runs: Mapping[tuple[str, ...], Sequence[str]]
+) -> list[MatrixCell]:
+    """Cells from the rows of matrix.csv.
+
+    Args:
+        rows: of matrix.csv.
+        runs: MLflow run ids by experiment, arch, transfer mode and pairing.
+    """
     scores: dict[_Key, dict[tuple[str, str], Scores]] = defaultdict(dict)
     first: dict[_Key, Row] = {}
     for row in rows:
@@ -120,7 +127,7 @@ def read_matrix(rows: Iterable[Row]) -> list[MatrixCell]:
     return [
         MatrixCell(
             *key, int(first[key]["songs"]), int(first[key]["repeats"]), found,
-            tuple(first[key]["run_ids"].split()),
+            tuple(runs.get(key, ())),
         )
         for key, found in scores.items()
     ]  # fmt: skip

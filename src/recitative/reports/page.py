@@ -62,7 +62,7 @@ class Evidence:
         missing: why a control is left out, by music set and name.
         decisions: the content of decision.json.
         runs: run ids by cell, e.g. ``eng2eng full 0``.
-        earlier: as `tracking.history.earlier_results` gives them, the present run among them.
+        earlier: as `tracking.past_runs.earlier_results` gives them, the present run among them.
         labels: rows of `evaluation.comparisons.compare_labels`.
         searched: whether the page of the search, search.html, lies beside this one.
         matrix: cells and controls of every experiment on the same songs, this one among them.
@@ -355,7 +355,7 @@ def earlier_table(
     """A line a version and transfer mode: F by pairing, and of the control without pretraining.
 
     Args:
-        earlier: rows of `tracking.history.earlier_results`.
+        earlier: rows of `tracking.past_runs.earlier_results`.
         present: those that are this run's.
 
     Returns:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, astuple, fields
 from typing import Any
 
 import click
@@ -24,7 +24,6 @@ from recitative.evaluation.verdicts import (
     format_verdicts,
     judge,
 )
-from recitative.experiment.earlier import earlier_predictions
 from recitative.experiment.places import (
     CLAIMS,
     CONTROLS,
@@ -33,10 +32,17 @@ from recitative.experiment.places import (
     SPLITS,
     TRANSFER,
 )
+from recitative.experiment.work import file_digest
 from recitative.files import atomic_folder, read_csv, read_json, write_csv, write_json
 from recitative.params import Params
 from recitative.seeding import derive_rng
-from recitative.tracking.predictions import PretrainingRun, pretraining_runs
+from recitative.tracking.past_runs import (
+    PretrainingRun,
+    RunPredictions,
+    predictions_of,
+    pretraining_runs,
+)
+from recitative.tracking.runs import elsewhere
 from recitative.vocabulary import MUSIC, PAIRINGS, SPEECH
 
 CURVE_COLUMNS = ("experiment", "arch", "language", "epoch", "train_loss", "validation_loss")
@@ -49,17 +55,52 @@ def run(params: Params) -> None:
     evidence = _evidence(params, trained)
     verdicts = judge(evidence, params.seed, params.evaluate.draws)
     overall = overall_effects(evidence.cells)
-    rows, tests = matrix_rows(evidence.cells, evidence.runs, params.evaluate, params.seed)
+    rows, tests = matrix_rows(evidence.cells, params.evaluate, params.seed)
+    told = [asdict(verdict) for verdict in verdicts]
+    runs = {  # beside what is scored: two clones with one seed score alike, under other run ids
+        "claims": {verdict["claim"]: verdict.pop("run_ids") for verdict in told},
+        "cells": [[*astuple(name), ids] for name, ids in sorted(evidence.runs.items())],
+    }
     experiments = {"stands_for": evidence.labels(), "speech_hours": dict(evidence.hours)}
     with atomic_folder(CLAIMS) as folder:
-        write_json(folder / "claims.json", [asdict(verdict) for verdict in verdicts])
+        write_json(folder / "claims.json", told)
+        write_json(folder / "run.json", runs)
         write_json(folder / "overall.json", asdict(overall))
         write_json(folder / "experiments.json", experiments)
         write_csv(folder / "matrix.csv", MATRIX_COLUMNS, rows)
         write_csv(folder / "matrix_tests.csv", MATRIX_TEST_COLUMNS, tests)
         write_csv(folder / "curves.csv", CURVE_COLUMNS, list(curve_rows(trained)))
     click.echo(format_verdicts(verdicts))
+    say_elsewhere([run for ids in evidence.runs.values() for run in ids])
     click.echo(f"over all cells:\n{format_effects(overall)}\n{CLAIMS}/claims.json")
+
+
+def say_elsewhere(run_ids: Sequence[str]) -> set[str]:
+    """The runs that another MLflow store has; a line on the screen where there are any."""
+    gone = elsewhere(run_ids)
+    if gone:
+        click.echo(
+            f"note: {len(gone)} of {len(set(run_ids))} runs are not in this MLflow store (somebody "
+            "else trained them, or it was removed): their results are here, links lead to the others"
+        )
+    return gone
+
+
+def earlier_predictions(params: Params, labels: str) -> Iterator[RunPredictions]:
+    """Test predictions that other experiments left: on this split, of this protocol, size and head.
+
+    Args:
+        params: of this experiment.
+        labels: `transfer.labels` of the others.
+
+    Raises:
+        UserError: a table in the MLflow store cannot be scored.
+    """
+    hashes = {music: file_digest(SPLITS / f"music-{music}.csv") for music in MUSIC}
+    same = {"size": params.size, "transfer.head": params.transfer.head}
+    for found in predictions_of(hashes, params.protocol, labels, same):
+        check_predictions(found.table, f"MLflow run {found.run_id}: predictions.csv")
+        yield found
 
 
 def _evidence(params: Params, trained: Sequence[PretrainingRun]) -> Evidence:

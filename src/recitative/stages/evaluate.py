@@ -31,7 +31,7 @@ from recitative.experiment.places import (
     SPLITS,
     TRANSFER,
 )
-from recitative.files import atomic_folder, read_json, write_csv, write_json
+from recitative.files import atomic_folder, write_csv, write_json
 from recitative.params import Params
 from recitative.vocabulary import MUSIC, PAIRINGS, setting_of
 
@@ -53,9 +53,8 @@ def run(params: Params) -> None:
             "speech_language": speech,
             "music_language": music,
         }
-        runs = read_json(folders[pairing] / "run.json")
-        for (mode, repeat), part in table.groupby(["transfer_mode", "repeat"], sort=False):
-            results += results_rows(part, named | {"run_id": runs[mode][str(repeat)]})
+        for _, part in table.groupby(["transfer_mode", "repeat"], sort=False):
+            results += results_rows(part, named)
             classes += per_class_rows(part, named)
     cells = split_cells(predictions)
     summary = summarise(cells, params.evaluate, params.seed)

@@ -1,18 +1,18 @@
 """`recitative report`: all that was found, as one page -> build/report/; and the short of it."""
 
 import shutil
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import pandas as pd
 
 from recitative.corpora.base import MUSIC_ROLES, ROLES
 from recitative.errors import UserError
-from recitative.evaluation.comparisons import LABEL_COLUMNS
+from recitative.evaluation.comparisons import LABEL_COLUMNS, CellKey, compare_labels, split_cells
 from recitative.experiment import labels as identity
-from recitative.experiment.label_kinds import compared_labels
 from recitative.experiment.places import (
     AGREEMENT,
     CLAIMS,
@@ -32,6 +32,7 @@ from recitative.experiment.searched import PAGE
 from recitative.experiment.work import clear_unneeded
 from recitative.files import atomic_folder, read_csv, read_json, write_csv
 from recitative.learning.config import CONTROLS as ALL_CONTROLS
+from recitative.learning.config import LabelKind
 from recitative.params import Params
 from recitative.reports.links import MlflowLinks
 from recitative.reports.matrix import read_matrix
@@ -45,13 +46,14 @@ from recitative.reports.results import (
     song_confusions,
 )
 from recitative.reports.tables import summary_text
-from recitative.tracking.history import earlier_results
-from recitative.tracking.predictions import readable_store
+from recitative.stages.claims import earlier_predictions, say_elsewhere
+from recitative.tracking.past_runs import earlier_results
 from recitative.tracking.runs import open_run, parent_run_id
 from recitative.tracking.store import experiment_id, tracking_uri
 from recitative.vocabulary import LANGUAGES, MUSIC, PAIRINGS, SPEECH
 
 CURVE = ("epoch", "train_loss", "validation_loss")
+_Tables = dict[CellKey, pd.DataFrame]
 PICTURES = {"raters": "Every two raters", "confusion": "What other raters say of a clip"}
 
 
@@ -72,8 +74,9 @@ def run(params: Params, check_controls: bool = False) -> None:
     folders |= {f"none2{music}": CONTROLS / music for music in MUSIC}
     predictions = {name: folder / "predictions.csv" for name, folder in folders.items()}
     cells = _cells()
-    with readable_store():
-        earlier = earlier_results()
+    runs = dict(_runs(folders))
+    of_claims = _json(CLAIMS / "run.json", {"claims": {}, "cells": []})
+    gone = say_elsewhere([*runs.values(), *(run for *_, ids in of_claims["cells"] for run in ids)])
     labels = compared_labels(params)
     alpha = [row for row in _rows(AGREEMENT / "alpha.csv") if row["resampled"] == "both"]
     evidence = Evidence(
@@ -101,14 +104,20 @@ def run(params: Params, check_controls: bool = False) -> None:
         alpha=[_numbers(row) for row in alpha],
         listeners=_json(AGREEMENT / "agreement.json", {}),
         pictures=list(_pictures()),
-        claims=_json(CLAIMS / "claims.json", []),
+        claims=[
+            claim | {"run_ids": _without(gone, of_claims["claims"].get(claim["claim"], ()))}
+            for claim in _json(CLAIMS / "claims.json", [])
+        ],
         missing={music: _json(CONTROLS / music / "missing.json", {}) for music in MUSIC},
         decisions=_json(REGISTRY / "decision.json", []),
-        runs=dict(_runs(folders)),
-        earlier=earlier,
+        runs=runs,
+        earlier=earlier_results(),
         labels=labels,
         searched=PAGE.exists() and bool(params.search.trials),
-        matrix=read_matrix(_rows(CLAIMS / "matrix.csv")),
+        matrix=read_matrix(
+            _rows(CLAIMS / "matrix.csv"),
+            {tuple(cell): _without(gone, ids) for *cell, ids in of_claims["cells"]},
+        ),
         matrix_tests=dict(_matrix_tests()),
         experiments=_json(CLAIMS / "experiments.json", {}),
         overall=_json(CLAIMS / "overall.json", {}),
@@ -126,6 +135,45 @@ def run(params: Params, check_controls: bool = False) -> None:
         _log(params, folder)
     clear_unneeded(params)  # this is the pipeline's last stage
     click.echo(f"{REPORT}/index.html")
+
+
+def _without(gone: set[str], run_ids: Sequence[str]) -> list[str]:
+    return [run for run in run_ids if run not in gone]
+
+
+def compared_labels(params: Params) -> list[dict[str, Any]]:
+    """Majority, soft or reliable labels: the same cells learned from each, on the same songs.
+
+    The present kind lies in build/; the others are found in MLflow, of experiments that differ in
+    nothing else that a score depends on: split, protocol, size, head, architecture.
+
+    Returns:
+        Rows of `compare_labels`; none where only one kind has been trained on.
+
+    Raises:
+        UserError: a table in the MLflow store cannot be scored.
+    """
+    here = _labels_here()
+    if not here:
+        return []
+    kinds = {params.transfer.labels: here}
+    for kind in get_args(LabelKind):
+        if kind != params.transfer.labels and (cells := _labels_earlier(params, kind)):
+            kinds[kind] = cells
+    return compare_labels(kinds, params.evaluate, params.seed)
+
+
+def _labels_here() -> _Tables:
+    paths = {pairing: TRANSFER / pairing / "predictions.csv" for pairing in PAIRINGS}
+    return split_cells({name: pd.read_csv(path) for name, path in paths.items() if path.exists()})
+
+
+def _labels_earlier(params: Params, kind: str) -> _Tables:
+    parts: dict[CellKey, list[pd.DataFrame]] = defaultdict(list)
+    for found in earlier_predictions(params, kind):
+        if found.arch == params.pretrain.arch and found.pairing in PAIRINGS:
+            parts[CellKey(found.mode, found.pairing)].append(found.table)
+    return {key: pd.concat(tables, ignore_index=True) for key, tables in parts.items()}
 
 
 def _links(params: Params) -> MlflowLinks:

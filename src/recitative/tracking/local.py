@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
-from recitative.tracking.store import SQLITE, tracking_uri
+from recitative.tracking.store import store_file
 
 _QUERY = """
 SELECT model_versions.source FROM model_versions
@@ -27,9 +27,8 @@ def local_bundle(name: str, which: str) -> Path | None:
         name: of the registered model, e.g. ``mer-eng``.
         which: alias or number.
     """
-    uri = tracking_uri()
-    store = Path(uri.removeprefix(SQLITE))
-    if not uri.startswith(SQLITE) or not store.is_file():
+    store = store_file()
+    if not store or not store.is_file():
         return None
     try:
         with closing(sqlite3.connect(f"{store.as_uri()}?mode=ro", uri=True)) as database:

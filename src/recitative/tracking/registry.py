@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from recitative.errors import UserError
+from recitative.tracking.runs import run_here_or_new
 from recitative.tracking.store import client, project_root
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def register(name: str, bundle: Path, run_id: str, tags: Mapping[str, Any]) -> V
             except UserError:  # its files were lost: they are here again
                 _upload(found.run_id, bundle, place)
             return _tag(version, tags)
+    run_id = run_here_or_new(run_id, name, {"pairing": tags.get("pairing", "unknown")})
     _upload(run_id, bundle, place)
     source = f"{client().get_run(run_id).info.artifact_uri}/{place}"
     made = client().create_model_version(name, source, run_id, tags={SHA256: sha256})

@@ -7,22 +7,30 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
 import psutil
 
 from recitative.files import atomic_path
-from recitative.tracking.link import wait_for_server
 from recitative.tracking.outbox import Outbox, send_left_over
-from recitative.tracking.store import answers, client, experiment_id, is_server, tracking_uri
+from recitative.tracking.store import (
+    answers,
+    client,
+    experiment_id,
+    is_server,
+    tracking_uri,
+    wait_for_server,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+ELSEWHERE = "trained_elsewhere"  # tag: the id that a run has in the store of whoever trained it
 HOST, PID, BORN = "recitative.host", "recitative.pid", "recitative.process_started"
 
 
@@ -174,6 +182,41 @@ def _existing(run_id: str) -> str | None:
     except MlflowException:
         return None
     return run_id if found.info.lifecycle_stage == "active" else None
+
+
+def run_here_or_new(run_id: str, name: str, tags: Mapping[str, Any]) -> str:
+    """The id of a run of this store that a model trained by `run_id` can be registered under.
+
+    That run itself where it is in this store. Else (somebody else trained it, or mlflow.db was
+    removed) a new one with `tags`, whose tag `trained_elsewhere` is the original id; the next call
+    finds it again.
+
+    Args:
+        run_id: of the training, from run.json.
+        name: of the new run.
+        tags: of the new run.
+    """
+    if _existing(run_id):
+        return run_id
+    where = f"tags.{ELSEWHERE} = '{run_id}' AND attributes.status = 'FINISHED'"
+    for found in client().search_runs([experiment_id()], where, max_results=1):
+        return str(found.info.run_id)
+    click.echo(f"{name}: run {run_id} is not in this MLflow store; a new run stands for it")
+    with open_run(name, {}, {**tags, ELSEWHERE: run_id}, measure=False) as made:
+        return made.id
+
+
+def elsewhere(run_ids: Iterable[str]) -> set[str]:
+    """Those of the runs that this store does not have."""
+    wanted = sorted(set(run_ids))
+    found = set()
+    for first in range(0, len(wanted), 100):
+        some = ", ".join(f"'{run_id}'" for run_id in wanted[first : first + 100])
+        found |= {
+            run.info.run_id
+            for run in client().search_runs([experiment_id()], f"attributes.run_id IN ({some})")
+        }
+    return set(wanted) - found
 
 
 def _log_inputs(run_id: str, inputs: Sequence[Input]) -> None:
