@@ -88,11 +88,6 @@ class Finished:
     weights: list[Path]
     predictions: list[Path]
 
-    @property
-    def best_fold(self) -> int:
-        """The fold with the highest validation score, the first of equals."""
-        return int(np.argmax([fold["validation"]["quadrant_f1"] for fold in self.folds]))
-
     def table(self) -> pd.DataFrame:
         """The test predictions of all folds."""
         return pd.concat([pd.read_csv(path) for path in self.predictions], ignore_index=True)
