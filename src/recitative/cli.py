@@ -265,10 +265,20 @@ def publish(model: str, address: str, song: Path | None, endpoint_url: str | Non
 
 
 @cli.command()
+@click.argument("version", metavar="NAME/NUMBER")
+def promote(version: str) -> None:
+    """Make a registered version champion, for example mer-eng/3; first show how it compares."""
+    from recitative.commands.promote import run
+
+    run(version)
+
+
+@cli.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--model",
-    help="models:/mer-eng@champion, models:/mer-man/3, s3://bucket/mer-eng/1a2b…, a folder.",
+    help="mer-eng, mer-man/3, mer-eng@champion, s3://bucket/mer-eng/1a2b…, a folder, or one "
+    "repeat: build/transfer/eng2eng/full-1-0.safetensors.",
 )
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write the answer there."

@@ -3,11 +3,14 @@
 import csv
 import errno
 import glob
+import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +53,22 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         if _disk_is_full(error):
             raise UserError(f"{folder}: the disk is full; free some space and run again") from error
         raise
+
+
+@cache
+def _temporary() -> "tempfile.TemporaryDirectory[str]":
+    return tempfile.TemporaryDirectory(prefix="recitative-")
+
+
+def temporary_folder() -> Path:
+    """A new folder for what is fetched, removed when this process ends."""
+    return Path(tempfile.mkdtemp(dir=_temporary().name))
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _disk_is_full(error: BaseException) -> bool:

@@ -43,6 +43,7 @@ from recitative.tracking import RegistryConfig
 Origins = dict[str, str]
 
 RENAMED = {"transfer.released": "transfer.finetune"}  # old: new
+GONE = {"transfer.keep": "the weights of every repeat are kept"}  # old: why
 
 
 class Params(Section):
@@ -206,9 +207,11 @@ def params_of(values: dict[str, Any], source: str) -> Params:
 
 
 def _checked(values: dict[str, Any], source: str) -> tuple[Params, Origins]:
-    for old, new in RENAMED.items():
+    advice = {old: f"is called {new} now; rename it" for old, new in RENAMED.items()}
+    advice |= {old: f"is gone: {why}; remove it" for old, why in GONE.items()}
+    for old, what in advice.items():
         if any(name == old or name.startswith(f"{old}.") for name in flatten(values)):
-            raise UserError(f"{source}: {old}: this parameter is called {new} now; rename it")
+            raise UserError(f"{source}: {old}: this parameter {what}")
     origins = resolve(values, source)
     datasets = values.get("datasets")
     if not isinstance(datasets, dict):

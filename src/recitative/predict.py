@@ -1,7 +1,7 @@
 """From an audio file to emotion over time.
 
-A `Predictor` is a classifier with the description that rebuilds it and the features it was trained
-on; nothing of params.yaml and no MLflow is needed.
+A `Predictor` is one classifier or an ensemble, with the description that rebuilds it and the features
+it was trained on; nothing of params.yaml and no MLflow is needed.
 """
 
 from collections.abc import Iterator
@@ -15,15 +15,19 @@ import torch
 from recitative.audio import load_audio
 from recitative.errors import UserError
 from recitative.features.mel import FeatureConfig, log_mel
-from recitative.files import read_json
 from recitative.learning.compute import Compute
 from recitative.learning.config import ComputeConfig
 from recitative.learning.transfer import EVALUATION_BATCH, probabilities
 from recitative.models.classifier import EmotionClassifier
-from recitative.models.storage import Description, build_classifier, build_encoder, load_weights
+from recitative.models.storage import (
+    Description,
+    load_classifiers,
+    locate,
+    not_described,
+    read_description,
+    weights_files,
+)
 from recitative.vocabulary import QUADRANTS
-
-DESCRIPTION, WEIGHTS = "model.json", "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -54,40 +58,47 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A trained classifier, ready to hear files."""
+    """One or more trained classifiers, whose probabilities are averaged, ready to hear files."""
 
-    model: EmotionClassifier
+    models: tuple[EmotionClassifier, ...]
     description: Description
     compute: Compute
 
     @staticmethod
-    def load(folder: Path, compute: Compute | None = None) -> "Predictor":
-        """Rebuild the model that lies in `folder` (model.json, model.safetensors).
+    def load(place: Path, compute: Compute | None = None) -> "Predictor":
+        """Rebuild a model, once its files are verified.
+
+        Args:
+            place: a folder with model.json; a description, such as build/transfer/eng2eng/full.json:
+                the ensemble of all its repeats and folds; or the weights of one of them, such as
+                build/transfer/eng2eng/full-1-0.safetensors.
+            compute: where and how to compute.
 
         Raises:
-            UserError: there is no model, or its files do not fit together.
+            UserError: there is no model, its files do not fit together, or they were changed.
         """
-        if not (folder / DESCRIPTION).exists():
-            raise UserError(f"{folder}: no {DESCRIPTION} here; name a folder that holds a model")
+        path, member = locate(place)
+        description = read_description(path)
         try:
-            description = read_json(folder / DESCRIPTION)
-            FeatureConfig.model_validate(description["features"])
-            model = build_classifier(description, build_encoder(description))
-        except (ValueError, KeyError, TypeError) as error:  # no JSON, a section missing or wrong
-            raise UserError(
-                f"{folder / DESCRIPTION}: no description of a model "
-                f"({' '.join(str(error).split())}); run the stage that wrote it again"
-            ) from error
-        load_weights(folder / WEIGHTS, model)
+            features = FeatureConfig.model_validate(description["features"])
+            if (features.n_mels, features.segment_frames) != tuple(
+                description[size] for size in ("n_mels", "frames")
+            ):
+                raise ValueError("features and network differ in bands or frames")
+            models = load_classifiers(description, weights_files(path, description, member))
+        except (ValueError, KeyError, TypeError, RuntimeError, MemoryError) as error:
+            raise not_described(path, error) from error
         compute = compute or Compute.decide(ComputeConfig())
-        compute.place(model)
-        return Predictor(model.eval(), description, compute)
+        for model in models:
+            compute.place(model)
+        return Predictor(tuple(models), description, compute)
 
     def predict(self, path: Path) -> Prediction:
         """Read a file of any rate and channel count, at least one segment long.
 
         Raises:
-            UserError: the file cannot be read, is silent, or is shorter than one segment.
+            UserError: the file cannot be read, is silent, or is shorter than one segment; or the
+                model answers with what is no number.
         """
         features = FeatureConfig.model_validate(self.description["features"])
         samples = load_audio(path, features.sample_rate)
@@ -101,6 +112,11 @@ class Predictor:
             )
         starts = np.arange(0, len(frames) - span + 1, hop)
         table = np.concatenate(list(self._probabilities(frames, starts, span)))
+        if not np.isfinite(table).all():
+            raise UserError(
+                f"{path}: the model's answer is no number (its weights are damaged, or its training "
+                "diverged); use another model"
+            )
         rate = features.hop_length / features.sample_rate
         timeline = [
             emotion(row, start * rate, min((start + span) * rate, seconds))
@@ -116,8 +132,9 @@ class Predictor:
             batch = np.stack(
                 [frames[s : s + span].T for s in starts[first : first + EVALUATION_BATCH]]
             )
-            x = {"x": torch.from_numpy(batch)[:, None]}
-            yield probabilities(self.model, self.compute.batch(x), self.compute)
+            x = self.compute.batch({"x": torch.from_numpy(batch)[:, None]})
+            each = [probabilities(model, x, self.compute) for model in self.models]
+            yield np.mean(each, axis=0)
 
 
 def emotion(row: np.ndarray, start: float, end: float) -> Emotion:

@@ -13,10 +13,12 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
+from click.testing import CliRunner
 
 from conftest import KEY, Server, free_port
+from recitative.cli import cli
 from recitative.errors import UserError
-from recitative.remote import bundles, check, s3
+from recitative.remote import check, s3
 from recitative.remote.bundles import fetch, publish
 
 pytestmark = pytest.mark.integration
@@ -225,20 +227,29 @@ def test_a_damaged_cache_is_never_used(moto_server: Server, model: Path, tmp_pat
     done = publish(model, "mer-eng", "s3://cached/m", ABOUT, moto_server.url)
     folder = fetch(str(done.address), tmp_path / "cache", moto_server.url)
     (folder / "model.json").write_text("changed")
-    with pytest.raises(UserError, match=r"model\.json is not the file"):
+    with pytest.raises(UserError, match="its files are those of version"):
         fetch(str(done.address), tmp_path / "cache", moto_server.url)
 
 
-def test_a_manifest_that_leads_out_of_its_folder_is_refused(
-    moto_server: Server, model: Path, tmp_path: Path
+def test_predict_cannot_be_led_to_the_projects_own_folder(
+    moto_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """`predict --model s3://evil/q/..` deleted .recitative/: its manifest says version `..`."""
     client = client_of(moto_server)
     client.create_bucket(Bucket="evil")
-    facts = {"../../evil.py": {"sha256": "0", "bytes": 1}}
-    text = json.dumps({"model": "m", "version": "v1", "files": facts})
-    client.put_object(Bucket="evil", Key="m/v1/manifest.json", Body=text)
-    with pytest.raises(UserError, match="is no file's name"):
-        fetch("s3://evil/m/v1", tmp_path / "cache", moto_server.url)
+    kept = tmp_path / ".recitative" / "work" / "checkpoint"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("precious")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto_server.url)
+    facts = {"evil.py": {"sha256": "0" * 64, "bytes": 1}}
+    text = json.dumps({"model": "m", "version": "..", "files": facts})
+    for key in ("q/../manifest.json", "manifest.json", "q/manifest.json"):
+        client.put_object(Bucket="evil", Key=key, Body=text)
+    done = CliRunner().invoke(cli, ["predict", "song.wav", "--model", "s3://evil/q/.."])
+    assert isinstance(done.exception, UserError)
+    assert kept.read_text() == "precious"
 
 
 def test_a_wrong_version_lists_those_there_are(
@@ -246,13 +257,6 @@ def test_a_wrong_version_lists_those_there_are(
 ) -> None:
     client_of(moto_server).create_bucket(Bucket="listed")
     done = publish(model, "mer-eng", "s3://listed/m", ABOUT, moto_server.url)
-    with pytest.raises(UserError, match=f"no whole bundle here; there: {done.address}"):
-        fetch("s3://listed/m/mer-eng/wrong", tmp_path / "cache", moto_server.url)
-
-
-def test_the_hash_is_the_files(tmp_path: Path) -> None:
-    path = tmp_path / "abc"
-    path.write_bytes(b"abc")
-    assert bundles.sha256(path) == (
-        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    )
+    for wrong in ("wrong", "0123456789ab"):
+        with pytest.raises(UserError, match=f"; there: {done.address}"):
+            fetch(f"s3://listed/m/mer-eng/{wrong}", tmp_path / "cache", moto_server.url)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,15 +11,25 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from safetensors.torch import save_file
 
 from recitative.commands import predict as listen
 from recitative.errors import UserError
 from recitative.features.mel import FeatureConfig, log_mel
-from recitative.files import read_json, write_json
+from recitative.files import read_json, sha256, write_json
 from recitative.learning.compute import Compute
 from recitative.models.config import ClassifierConfig, EncoderConfig, SCAEConfig
-from recitative.models.storage import build_classifier, build_encoder, describe, save_weights
-from recitative.predict import DESCRIPTION, WEIGHTS, Predictor
+from recitative.models.storage import (
+    DESCRIPTION,
+    DESCRIPTION_BYTES,
+    WEIGHTS,
+    build_classifier,
+    build_encoder,
+    describe,
+    save_weights,
+    weights_path,
+)
+from recitative.predict import Predictor
 from recitative.tracking import registry
 
 CPU = Compute(torch.device("cpu"), bf16=False)
@@ -33,25 +44,53 @@ def song(seconds: float, rate: int, channels: int = 1) -> np.ndarray:
     return (0.5 * wave * (0.02 + time / seconds)[:, None]).astype(np.float32)
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a small random model."""
-    folder = tmp_path_factory.mktemp("bundle")
-    torch.manual_seed(0)
-    encoder = EncoderConfig(filters=(4, 4, 8), batch_norm="channel", standardize="none")
-    description = describe("scae", encoder, SCAEConfig(), FEATURES.n_mels, FEATURES.segment_frames)
-    description |= {
-        "head": "flatten",
-        "classifier": ClassifierConfig(trunk=(32,), block=(16,)).model_dump(mode="json"),
-        "features": FEATURES.model_dump(mode="json"),
-    }
-    model = build_classifier(description, build_encoder(description))
-    for parameter in model.parameters():  # so that answers differ from segment to segment
+DESCRIBED = describe(
+    "scae",
+    EncoderConfig(filters=(4, 4, 8), batch_norm="channel", standardize="none"),
+    SCAEConfig(),
+    FEATURES.n_mels,
+    FEATURES.segment_frames,
+) | {
+    "head": "flatten",
+    "classifier": ClassifierConfig(trunk=(32,), block=(16,)).model_dump(mode="json"),
+    "features": FEATURES.model_dump(mode="json"),
+}
+
+
+def network(seed: int) -> torch.nn.Module:
+    """A small random model whose answers differ from segment to segment."""
+    torch.manual_seed(seed)
+    model = build_classifier(DESCRIBED, build_encoder(DESCRIBED))
+    for parameter in model.parameters():
         if parameter.ndim > 1:
             torch.nn.init.kaiming_normal_(parameter)
-    save_weights(folder / WEIGHTS, model)
-    write_json(folder / DESCRIPTION, description)
+    return model
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one model, as Recitative 0.1 wrote it."""
+    folder = tmp_path_factory.mktemp("bundle")
+    save_weights(folder / WEIGHTS, network(0))
+    write_json(folder / DESCRIPTION, DESCRIBED)
     return folder
+
+
+def write_ensemble(path: Path, *seeds: int, **changes: object) -> Path:
+    """A description and its members' weights, one repeat a seed."""
+    members = []
+    for repeat, seed in enumerate(seeds):
+        weights = weights_path(path, repeat, 0)
+        save_weights(weights, network(seed))
+        members.append({"repeat": repeat, "fold": 0, "sha256": sha256(weights), "validation": {}})
+    write_json(path, DESCRIBED | {"members": members} | changes)
+    return path
+
+
+@pytest.fixture(scope="module")
+def cell(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What transfer writes: full.json and the weights of two repeats."""
+    return write_ensemble(tmp_path_factory.mktemp("cell") / "full.json", 0, 1)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +147,7 @@ def test_the_timeline_is_the_models_answer_segment_by_segment(
     for start in starts:
         x = torch.from_numpy(frames[start : start + 31].T.copy())[None, None]
         with torch.no_grad():
-            logits = {task: row[0].double().numpy() for task, row in predictor.model(x).items()}
+            logits = {task: row[0].double().numpy() for task, row in predictor.models[0](x).items()}
         soft = {task: np.exp(row) / np.exp(row).sum() for task, row in logits.items()}
         asked.append([*soft["quadrant"], soft["arousal"][1], soft["valence"][1]])
     heard = predictor.predict(path)
@@ -158,7 +197,8 @@ def test_a_broken_file_is_one_line_and_the_others_are_answered(
     files = [good[0], *broken, good[1]]
     assert not listen.run(files, str(bundle), answer, picture)
     told = capsys.readouterr()
-    lines = told.err.splitlines()
+    model, *lines = told.err.splitlines()
+    assert model == f"model: {bundle}"
     assert len(lines) == len(broken)
     for line, path, (_, reason) in zip(lines, broken, BROKEN.values(), strict=True):
         assert line.startswith(f"error: {path}: ")
@@ -175,7 +215,8 @@ def test_the_answer_as_json_has_all_that_is_told(bundle: Path, tmp_path: Path) -
     soundfile.write(path, song(2, 16_000), 16_000)
     assert listen.run([path], str(bundle), answer, None)
     [one] = json.loads(answer.read_text(encoding="utf-8"))
-    assert set(one) == {"file", "seconds", "whole", "timeline"}
+    assert set(one) == {"file", "seconds", "whole", "timeline", "model"}
+    assert one["model"] == str(bundle)
     assert set(one["whole"]) == {"start", "end", "quadrant", "probabilities", "arousal", "valence"}
     assert set(one["whole"]["probabilities"]) == {"Q1", "Q2", "Q3", "Q4"}
 
@@ -208,46 +249,181 @@ def test_an_answer_that_cannot_be_written_is_one_line(bundle: Path, tmp_path: Pa
     assert soundfile.info(path).duration == 2
 
 
+def test_an_ensemble_answers_the_mean_of_its_members(
+    cell: Path, bundle: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "song.wav"
+    soundfile.write(path, song(3, 16_000), 16_000)
+    together, *alone = (
+        Predictor.load(place, CPU).predict(path).timeline
+        for place in (
+            cell,
+            cell.with_name("full-0-0.safetensors"),
+            cell.with_name("full-1-0.safetensors"),
+        )
+    )
+    assert alone[0] == Predictor.load(bundle, CPU).predict(path).timeline
+    assert alone[0] != alone[1]
+    for both, *each in zip(together, *alone, strict=True):
+        assert both.arousal == pytest.approx(np.mean([one.arousal for one in each]), abs=1e-4)
+        for quadrant, p in both.probabilities.items():
+            mean = np.mean([one.probabilities[quadrant] for one in each])
+            assert p == pytest.approx(mean, abs=1e-4)
+
+
 def test_no_model_or_a_broken_one_is_one_line(bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no model\.json here"):
         Predictor.load(tmp_path)
-    for text in ("{", "[]", "{}", '{"features": {}, "arch": "transformer"}'):
-        (tmp_path / DESCRIPTION).write_text(text)
-        with pytest.raises(UserError) as refusal:
-            Predictor.load(tmp_path)
-        assert "\n" not in str(refusal.value)
-    write_json(tmp_path / DESCRIPTION, read_json(bundle / DESCRIPTION))
+    write_json(tmp_path / DESCRIPTION, DESCRIBED)
     with pytest.raises(UserError, match=r"model\.safetensors: these weights do not fit"):
         Predictor.load(tmp_path)
     (tmp_path / WEIGHTS).write_bytes((bundle / WEIGHTS).read_bytes()[:-10])
     with pytest.raises(UserError, match="do not fit"):
         Predictor.load(tmp_path)
+    (tmp_path / WEIGHTS).unlink()
+    (tmp_path / WEIGHTS).mkdir()
+    with pytest.raises(UserError, match="do not fit"):
+        Predictor.load(tmp_path)
+
+
+def section(name: str, **changes: object) -> dict[str, object]:
+    return {name: {**DESCRIBED[name], **changes}}
+
+
+ABSURD: dict[str, str | dict[str, object]] = {
+    "cut": "{",
+    "a list": "[]",
+    "empty": "{}",
+    "nothing": "",
+    "no text": "\ud800",
+    "another architecture": {"arch": "transformer"},
+    "deep": "[" * 100_000,
+    "deep object": '{"a":' * 100_000,
+    "long": " " * DESCRIPTION_BYTES + "{}",
+    "huge layer": section("encoder", filters=[10**12, 4, 8]),
+    "many large layers": section("classifier", trunk=[10**6] * 9),
+    "many layers": section("classifier", trunk=[1] * 10**5),
+    "large encoder": section("encoder", filters=[10**6] * 3),
+    "large decoder": section("config", noise=1e300),
+    "negative": section("classifier", trunk=[-5]),
+    "nan": section("encoder", dropout=float("nan")),
+    "bands": {"n_mels": 10**6},
+    "frames": {"frames": 10**6},
+    "other bands": section("features", n_mels=64),
+    "rate": section("features", sample_rate=10**12),
+    "no head": {"head": "none"},
+    "members": {"members": 5},
+    "no members": {"members": []},
+    "hash": {"members": [{"repeat": 0, "fold": 0, "sha256": "../x", "validation": {}}]},
+    "a path": {"members": [{"repeat": "../../x", "fold": 0, "sha256": "0" * 64, "validation": {}}]},
+    "twice": {
+        "members": [{"repeat": 0, "fold": 0, "sha256": "0" * 64, "validation": {}}] * 2
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ABSURD)
+def test_a_description_that_is_none_is_one_line_and_takes_no_memory(
+    name: str, bundle: Path, tmp_path: Path
+) -> None:
+    content = ABSURD[name]
+    text = content if isinstance(content, str) else json.dumps(DESCRIBED | content)
+    (tmp_path / DESCRIPTION).write_bytes(text.encode(errors="surrogatepass"))
+    (tmp_path / WEIGHTS).write_bytes((bundle / WEIGHTS).read_bytes())
+    with pytest.raises(UserError, match=r"model\.(json|safetensors): ") as refused:
+        Predictor.load(tmp_path)
+    assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 700
+
+
+@pytest.mark.parametrize("name", ["folder", "fifo"])
+def test_what_is_no_file_is_no_description(name: str, tmp_path: Path) -> None:
+    path = tmp_path / DESCRIPTION
+    path.mkdir() if name == "folder" else os.mkfifo(path)
+    with pytest.raises(UserError, match="no description of a model"):
+        Predictor.load(tmp_path)
+
+
+@pytest.mark.parametrize("at", ["header", "middle", "last byte"])
+def test_a_flipped_bit_is_found(at: str, tmp_path: Path) -> None:
+    path = write_ensemble(tmp_path / DESCRIPTION, 0, 1)
+    weights = weights_path(path, 1, 0)
+    content = bytearray(weights.read_bytes())
+    content[{"header": 12, "middle": len(content) // 2, "last byte": -1}[at]] ^= 1
+    weights.write_bytes(content)
+    for place in (tmp_path, weights):
+        with pytest.raises(UserError, match=r"model-1-0\.safetensors: .*sha256 differs"):
+            Predictor.load(place)
+    assert Predictor.load(weights_path(path, 0, 0)).models
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_no_numbers_are_refused(value: float, tmp_path: Path) -> None:
+    model = network(0)
+    with torch.no_grad():
+        next(iter(model.heads.blocks.values()))[-1].bias[0] = value
+    save_weights(tmp_path / WEIGHTS, model)
+    write_json(tmp_path / DESCRIPTION, DESCRIBED)
+    with pytest.raises(UserError, match="values that are no finite numbers"):
+        Predictor.load(tmp_path)
+
+
+def test_an_answer_that_is_no_number_is_an_error_and_never_q1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Finite weights, so large that the answer is not."""
+    model = network(0)
+    with torch.no_grad():
+        for parameter in model.heads.parameters():
+            parameter.fill_(3e38)
+    save_weights(tmp_path / WEIGHTS, model)
+    write_json(tmp_path / DESCRIPTION, DESCRIBED)
+    path = tmp_path / "song.wav"
+    soundfile.write(path, song(2, 16_000), 16_000)
+    assert not listen.run([path], str(tmp_path), None, None)
+    told = capsys.readouterr()
+    assert "the model's answer is no number" in told.err
+    assert told.out == ""
+
+
+def test_weights_of_another_shape_or_kind_are_refused(tmp_path: Path) -> None:
+    path = write_ensemble(tmp_path / DESCRIPTION, 0)
+    weights = weights_path(path, 0, 0)
+    for change in (lambda t: t.double(), lambda t: t[None]):
+        state = {name: change(tensor) for name, tensor in network(0).state_dict().items()}
+        save_file({name: tensor.contiguous() for name, tensor in state.items()}, weights)
+        members = [{"repeat": 0, "fold": 0, "sha256": sha256(weights), "validation": {}}]
+        write_json(path, DESCRIBED | {"members": members})
+        with pytest.raises(UserError, match="described, .* there"):
+            Predictor.load(tmp_path)
 
 
 @pytest.fixture(scope="module")
-def served(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, "mlflow.pyfunc"]:
+def served(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, "mlflow.pyfunc"]:
+    """An ensemble as MLflow has it."""
     folder = tmp_path_factory.mktemp("served") / "model"
-    registry._save_pyfunc(folder, bundle)
+    path = write_ensemble(tmp_path_factory.mktemp("ensemble") / DESCRIPTION, 0, 1)
+    registry._save_pyfunc(folder, path.parent)
     return folder, mlflow.pyfunc.load_model(str(folder))
 
 
 def test_the_registered_model_holds_no_pickle(served: tuple[Path, object]) -> None:
     folder, _ = served
     names = [path.name for path in folder.rglob("*") if path.is_file()]
-    assert {"model.json", "model.safetensors", "pyfunc_model.py"} <= set(names)
+    assert {"model.json", "model-1-0.safetensors", "pyfunc_model.py"} <= set(names)
     assert not [name for name in names if name.endswith((".pkl", ".pickle", ".pt", ".joblib"))]
     for path in folder.rglob("*"):  # a pickle by another name begins with the protocol opcode
         assert not path.is_file() or not path.read_bytes().startswith(b"\x80")
 
 
 def test_the_registered_model_answers_what_predict_answers(
-    served: tuple[Path, "mlflow.pyfunc"], predictor: Predictor, tmp_path: Path
+    served: tuple[Path, "mlflow.pyfunc"], cell: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "song.mp3"
     soundfile.write(path, song(3, 44_100, 2), 44_100)
     audio = base64.b64encode(path.read_bytes()).decode()
     answers = served[1].predict([{"audio": audio, "name": "my song"}, {"audio": audio}])
-    told = predictor.predict(path).to_json()
+    told = Predictor.load(cell, CPU).predict(path).to_json()
     assert [answer["file"] for answer in answers] == ["my song", "song"]
     assert answers[0]["seconds"] == told["seconds"]
     for answer in answers:

@@ -1,6 +1,7 @@
 """Versions and aliases, against a real store: nothing twice, and never more than one champion."""
 
 import contextlib
+import json
 import multiprocessing
 import os
 import signal
@@ -16,8 +17,9 @@ from safetensors.torch import save_file
 
 from recitative.commands import predict as listen
 from recitative.errors import UserError
+from recitative.files import sha256
+from recitative.models.storage import weights_path
 from recitative.tracking import registry
-from recitative.tracking.local import local_bundle
 from recitative.tracking.registry import CHALLENGER, CHAMPION
 from recitative.tracking.store import client, experiment_id
 
@@ -60,8 +62,24 @@ def holder(name: str, alias: str) -> str | None:
 
 def test_there_is_no_model_at_first(store: Path) -> None:
     assert registry.by_alias("nobody", CHAMPION) is None
-    with pytest.raises(UserError, match="no model mer-eng is registered yet: run `make demo`"):
+    with pytest.raises(
+        UserError, match="no such model in the registry; there is none yet: `make demo`"
+    ):
         listen.run([Path("song.wav")], None, None, None)
+
+
+def test_to_look_for_a_model_outside_a_project_makes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    client.cache_clear()
+    for model in (None, "mer-eng", "mer-eng/3", "models:/mer-man@champion"):
+        with pytest.raises(UserError, match="no model is registered here"):
+            listen.run([Path("song.wav")], model, None, None)
+    client.cache_clear()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_same_weights_are_one_version_with_the_newest_tags(store: Path, tmp_path: Path) -> None:
@@ -89,28 +107,100 @@ def test_a_version_is_champion_or_challenger_never_both(store: Path, tmp_path: P
     assert (holder("alias", CHAMPION), holder("alias", CHALLENGER)) == ("1", "2")
     registry.set_alias(two, CHAMPION)
     assert (holder("alias", CHAMPION), holder("alias", CHALLENGER)) == ("2", None)
-    registry.set_alias(two, CHALLENGER)
-    assert (holder("alias", CHAMPION), holder("alias", CHALLENGER)) == (None, "2")
+    registry.set_alias(two, CHALLENGER)  # only another champion takes its place
+    assert (holder("alias", CHAMPION), holder("alias", CHALLENGER)) == ("2", None)
 
 
 @pytest.mark.parametrize(
-    "uri",
-    ["mer-eng", "models:/mer-eng", "models:/mer-eng@", "models:/mer-eng/", "models:/", "s3:/x"],
-)
-def test_what_is_no_address_is_told(uri: str, store: Path) -> None:
-    with pytest.raises(UserError, match="no address of a model; write models:/mer-eng@champion"):
-        registry.resolve(uri)
-
-
-@pytest.mark.parametrize(
-    "uri",
-    ["models:/nobody@champion", "models:/nobody/1", "models:/known@nobody", "models:/known/7",
-     "models:/known/latest", "models:/known/-1", "models:/a b@c d", "models:/@champion"],
+    "address",
+    ["models:/mer-eng@", "models:/mer-eng/", "models:/", "s3:/x", "models:/known/latest", "", "..",
+     "models:/known/-1", "models:/a b@c d", "models:/@champion", "a/b/c", "known/1\n"],
 )  # fmt: skip
-def test_what_is_not_there_is_told(uri: str, store: Path, tmp_path: Path) -> None:
-    registry.register("known", bundle(tmp_path / "a", 5), a_run(), {})
-    with pytest.raises(UserError, match="no such model in the registry; `make demo`"):
-        registry.resolve(uri)
+def test_what_is_no_address_is_told(address: str, store: Path) -> None:
+    with pytest.raises(UserError, match="no model's name; write mer-eng, mer-eng/3"):
+        registry.resolve(address)
+
+
+@pytest.fixture(scope="module")
+def known(store: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model with a challenger, version 2, and no champion."""
+    folder = tmp_path_factory.mktemp("known")
+    for value in (5, 6):
+        version = registry.register("known", bundle(folder / str(value), value), a_run(), {})
+    registry.set_alias(version, CHALLENGER)
+    return "known/1, known/2 (challenger)"
+
+
+@pytest.mark.parametrize(
+    "address", ["models:/nobody@champion", "nobody", "nobody/1", "models:/known@nobody", "known/7",
+                "models:/known@champion", "models:/known/0"],
+)  # fmt: skip
+def test_what_is_not_there_is_told_with_what_there_is(address: str, known: str) -> None:
+    with pytest.raises(UserError) as refused:
+        registry.resolve(address)
+    assert str(refused.value).startswith(f"{address}: no such model in the registry; there are ")
+    assert known in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_name_alone_is_its_champion_or_else_its_challenger_and_says_so(
+    known: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for address in ("known", "models:/known"):
+        assert registry.resolve(address).short == "known/2"
+        assert "known has no champion; this is its challenger" in capsys.readouterr().err
+    for address in ("known/2", "models:/known/2", "known@challenger", "models:/known@challenger"):
+        assert registry.resolve(address).number == "2"
+    assert capsys.readouterr().err == ""
+
+
+def ensemble(folder: Path, *values: float) -> Path:
+    """A description with members, whose weights differ by their values."""
+    folder.mkdir()
+    members = []
+    for repeat, value in enumerate(values):
+        path = weights_path(folder / "model.json", repeat, 0)
+        save_file({"w": torch.full((3,), value)}, path)
+        members.append({"repeat": repeat, "fold": 0, "sha256": sha256(path), "validation": {}})
+    (folder / "model.json").write_text(json.dumps({"members": members}))
+    return folder
+
+
+def test_an_ensemble_is_one_version_known_by_all_its_files(store: Path, tmp_path: Path) -> None:
+    first = registry.register("many", ensemble(tmp_path / "a", 1, 2), a_run(), {})
+    again = registry.register("many", ensemble(tmp_path / "b", 1, 2), a_run(), {})
+    other = registry.register("many", ensemble(tmp_path / "c", 1, 3), a_run(), {})
+    assert (first.number, again.number, other.number) == ("1", "1", "2")
+    assert {path.name for path in registry.bundle_of(first).iterdir()} == {
+        "model.json", "model-0-0.safetensors", "model-1-0.safetensors",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["model.json", "model-1-0.safetensors"])
+def test_files_that_were_changed_in_the_store_are_found(
+    name: str, store: Path, tmp_path: Path
+) -> None:
+    model = f"changed-{name[:7].strip('.-')}-{len(name)}"
+    files = ensemble(tmp_path / "a", 1, 2)
+    version = registry.register(model, files, a_run(), {})
+    path = registry.bundle_of(version) / name
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content if name != "model.json" else path.read_bytes() + b" ")
+    with pytest.raises(UserError, match="sha256 differs"):
+        registry.bundle_of(version)
+    with pytest.raises(UserError, match="sha256 differs"):
+        listen.run([Path("song.wav")], f"{model}/1", None, None)
+    registry.register(model, files, a_run(), {})  # heals it
+    assert path.read_bytes() == (files / name).read_bytes()
+
+
+def test_versions_and_models_are_described(store: Path, tmp_path: Path) -> None:
+    version = registry.register("told", bundle(tmp_path / "a", 1), a_run(), {})
+    registry.describe(version, {"decision": "champion"}, "what it is", "what they are")
+    assert client().get_model_version("told", "1").description == "what it is"
+    assert client().get_registered_model("told").description == "what they are"
+    assert registry.resolve("told/1").tags["decision"] == "champion"
 
 
 def test_a_store_that_fails_is_not_a_store_without_a_champion(
@@ -182,28 +272,3 @@ def test_two_processes_at_once_make_one_champion(store: Path, tmp_path: Path) ->
     assert [process.exitcode for process in processes] == [0, 0]
     assert sorted(versions("race")) == ["1", "2"]
     assert (holder("race", CHAMPION), holder("race", CHALLENGER)) == ("1", "2")
-
-
-def test_a_local_model_is_found_without_mlflow_and_is_the_same(
-    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for value in (1.0, 2.0):
-        version = registry.register("near", bundle(tmp_path / f"{value}", value), a_run(), {})
-        registry.set_alias(version, CHAMPION if value == 1.0 else CHALLENGER)
-    for which in (CHAMPION, CHALLENGER, "1", "2"):
-        uri = f"models:/near/{which}" if which.isdigit() else f"models:/near@{which}"
-        found = local_bundle("near", which)
-        assert found
-        asked = registry.bundle_of(registry.resolve(uri))
-        for name in ("model.safetensors", "model.json"):
-            assert (found / name).read_bytes() == (asked / name).read_bytes()
-    for which in ("3", "nobody", ""):
-        assert local_bundle("near", which) is None
-    assert local_bundle("far", CHAMPION) is None
-    client().delete_model_version("near", "1")
-    assert local_bundle("near", "1") is None
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
-    assert local_bundle("near", "2") is None
-    (tmp_path / "other.db").write_bytes(b"no database " * 100)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'other.db'}")
-    assert local_bundle("near", "2") is None

@@ -181,7 +181,7 @@ def evidence(files: tuple[Path, dict[str, pd.DataFrame]]) -> Evidence:
         for e in range(2)
     ]
     gates = [{"name": "min_recall", "passed": False, "reason": "lowest recall <0>"}]
-    chosen = {"pairing": "eng2eng", "transfer_mode": "full", "repeat": 1, "run_id": "f" * 32}
+    chosen = {"pairing": "eng2eng", "transfer_mode": "full", "members": 2}
     return Evidence(
         cells=cells,
         comparisons=comparisons,
@@ -379,7 +379,10 @@ def test_the_summary_names_every_cell_models_and_page(evidence: Evidence) -> Non
     assert text.startswith(SYNTHETIC)
     for cell in evidence.cells:
         assert f"{cell.quadrant.f1:.2f} [{cell.quadrant.low:.2f}, {cell.quadrant.high:.2f}]" in text
-    assert "mer-eng version 2: challenger (eng2eng, full, repeat 1); not champion: lowest" in text
+    assert (
+        "mer-eng version 2: challenger (eng2eng, full, 2 networks averaged); not champion: lowest"
+        in text
+    )
     assert text.endswith(f"Report: {page}")
     real = summary_text(evidence.cells, [], False, page)
     assert "synthetic" not in real

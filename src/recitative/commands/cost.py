@@ -311,9 +311,10 @@ def _disk(grid: Sequence[tuple[str, Params]]) -> float:
         features = params.features
         rate = 3600 * features.sample_rate / features.hop_length * 4 * features.n_mels
         frames[speech, music] = (3 * speech + len(MUSIC) * music) * rate
-        kept = params.transfer.repeats if params.transfer.keep == "all" else 1
+        folds = params.split.folds if params.split.scheme == "grouped_folds" else 1
+        kept = params.transfer.repeats * folds
         cells = len(PAIRINGS) * len(params.transfer.modes) + len(MUSIC) * len(NETWORKS)
-        total += cells * kept * WEIGHTS + 2 * len(MUSIC) * WEIGHTS
+        total += (cells + len(MUSIC)) * kept * WEIGHTS  # and the registered ones
         total += 0.2e6 * (cells * params.transfer.repeats + params.search.trials)
     return total + sum(frames.values())
 

@@ -9,7 +9,6 @@ from recitative.errors import UserError
 from recitative.files import atomic_path, write_json
 from recitative.predict import Prediction, Predictor
 from recitative.tracking import registry
-from recitative.tracking.local import local_bundle
 
 
 def run(
@@ -22,7 +21,9 @@ def run(
     """
     if plot_file and plot_file.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise UserError(f"{plot_file}: write the picture as .png, .svg or .pdf")
-    predictor = Predictor.load(_folder(model))
+    name, place = _place(model)
+    predictor = Predictor.load(place)
+    click.echo(f"model: {name}", err=True)
     heard: list[Prediction] = []
     for path in files:
         try:
@@ -33,7 +34,7 @@ def run(
         click.echo(describe(heard[-1]))
     if heard:
         try:
-            _write(heard, json_file, plot_file)
+            _write(heard, name, json_file, plot_file)
         except OSError as error:
             raise UserError(
                 f"{error.filename2 or error.filename}: cannot be written "
@@ -42,9 +43,11 @@ def run(
     return len(heard) == len(files)
 
 
-def _write(heard: Sequence[Prediction], json_file: Path | None, plot_file: Path | None) -> None:
+def _write(
+    heard: Sequence[Prediction], model: str, json_file: Path | None, plot_file: Path | None
+) -> None:
     if json_file:
-        write_json(json_file, [one.to_json() for one in heard])
+        write_json(json_file, [one.to_json() | {"model": model} for one in heard])
     if plot_file:
         from recitative.reports.circumplex import path_figure
 
@@ -68,23 +71,13 @@ def describe(heard: Prediction) -> str:
     return "\n".join(lines)
 
 
-def _folder(model: str | None) -> Path:
-    """The folder of the model asked for; without one, the best there is in the registry."""
+def _place(model: str | None) -> tuple[str, Path]:
+    """What the model asked for is called, and where it lies; without one, the best for English."""
     if model and model.startswith("s3://"):
         from recitative.commands.share import model_from
 
-        return model_from(model)
-    if model and not model.startswith("models:/"):
-        return Path(model)
-    if model:
-        named, _, which = model.removeprefix("models:/").replace("@", "/").partition("/")
-        return local_bundle(named, which) or registry.bundle_of(registry.resolve(model))
-    name = registry.model_name("eng")
-    if near := local_bundle(name, registry.CHAMPION):
-        return near
-    if champion := registry.by_alias(name, registry.CHAMPION):
-        return registry.bundle_of(champion)
-    if challenger := registry.by_alias(name, registry.CHALLENGER):
-        click.echo(f"note: {name} has no champion; this is its challenger", err=True)
-        return registry.bundle_of(challenger)
-    raise UserError(f"no model {name} is registered yet: run `make demo`, or `dvc repro`")
+        return model, model_from(model)
+    if model and not registry.ADDRESS.fullmatch(model) or model and Path(model).exists():
+        return model, Path(model)
+    version = registry.resolve(model or registry.model_name("eng"))
+    return version.short, registry.bundle_of(version)

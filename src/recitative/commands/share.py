@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from recitative.files import write_json
-from recitative.predict import DESCRIPTION, WEIGHTS, Predictor
+from recitative.files import temporary_folder, write_json
+from recitative.models.storage import DESCRIPTION, read_description, weights_files
+from recitative.predict import Predictor
 from recitative.remote.bundles import fetch, publish
 from recitative.remote.check import check
 from recitative.tracking import registry
@@ -34,7 +35,7 @@ def run_publish(model: str, address: str, song: Path | None, endpoint_url: str |
     """Put a registered model on S3 as a bundle that never changes.
 
     Args:
-        model: ``models:/mer-eng@champion`` or ``models:/mer-eng/3``.
+        model: ``mer-eng``, ``mer-eng/3`` or ``models:/mer-eng@champion``.
         address: ``s3://bucket/prefix``.
         song: what the model says of it goes with it, so that a reader can compare.
         endpoint_url: of a server that is not Amazon's.
@@ -46,8 +47,10 @@ def run_publish(model: str, address: str, song: Path | None, endpoint_url: str |
     source = registry.bundle_of(version)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        for name in (DESCRIPTION, WEIGHTS):
-            shutil.copyfile(source / name, folder / name)
+        described = source / DESCRIPTION
+        weights = weights_files(described, read_description(described))
+        for path in (described, *(file.path for file in weights)):
+            shutil.copyfile(path, folder / path.name)
         tags = {name: version.tags.get(name, "unknown") for name in ("arch", "pairing")}
         card = CARD.format(
             name=version.name, number=version.number, address=address, arch=tags["arch"],
@@ -68,5 +71,6 @@ def run_publish(model: str, address: str, song: Path | None, endpoint_url: str |
 
 
 def model_from(address: str, endpoint_url: str | None = None) -> Path:
-    """A published model's folder, verified, in this checkout's cache."""
-    return fetch(address, project_root() / ".recitative" / "models", endpoint_url)
+    """A published model's folder, verified: in the project's cache; outside a project, for now."""
+    own = project_root() / ".recitative"
+    return fetch(address, own / "models" if own.is_dir() else temporary_folder(), endpoint_url)

@@ -1,4 +1,4 @@
-"""What transfer and controls write: predictions.csv, metrics.json, run.json, the kept weights."""
+"""What transfer and controls write: predictions.csv, metrics.json, run.json, the weights."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -11,8 +11,8 @@ import pandas as pd
 from recitative.experiment.cell import scores, write_predictions
 from recitative.experiment.labels import feature_hash
 from recitative.experiment.repeats import Finished
-from recitative.files import atomic_folder, read_json, write_json
-from recitative.models.storage import Description
+from recitative.files import atomic_folder, read_json, sha256, write_json
+from recitative.models.storage import Description, Member, weights_path
 from recitative.params import Params
 from recitative.tracking.runs import Run
 from recitative.vocabulary import QUADRANTS
@@ -85,26 +85,27 @@ def _write_weights(
     music: str,
     finished: Sequence[Finished],
 ) -> None:
-    """The best repeat on validation as <mode>.safetensors; with keep: all every one beside it."""
-    mode = finished[0].mode
-    best = max(finished, key=lambda f: f.folds[f.best_fold]["validation"]["quadrant_f1"])
-    shutil.copyfile(best.weights[best.best_fold], folder / f"{mode}.safetensors")
+    """Every repeat's and fold's weights, and <mode>.json, which makes one ensemble of them."""
+    path = folder / f"{finished[0].mode}.json"
+    members = []
+    for done in finished:
+        for fold, weights in enumerate(done.weights):
+            copied = weights_path(path, done.repeat, fold)
+            shutil.copyfile(weights, copied)
+            validation = done.folds[fold]["validation"]
+            members.append(
+                Member(repeat=done.repeat, fold=fold, sha256=sha256(copied), validation=validation)
+            )
     write_json(
-        folder / f"{mode}.json",
+        path,
         description
         | {
-            "transfer_mode": mode,
+            "transfer_mode": path.stem,
             "music_language": music,
             "features": params.features.model_dump(mode="json"),
             "feature_hash": feature_hash(f"music-{music}"),
             "quadrants": list(QUADRANTS),
-            "repeat": best.repeat,
-            "fold": best.best_fold,
-            "run_id": best.run_id,
-            "validation": best.folds[best.best_fold]["validation"],
+            "validation": _mean([member.validation for member in members]),
+            "members": [member.model_dump() for member in members],
         },
     )
-    if params.transfer.keep == "all":
-        for done in finished:
-            for fold, weights in enumerate(done.weights):
-                shutil.copyfile(weights, folder / f"{mode}-{done.repeat}-{fold}.safetensors")

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from filelock import FileLock
 
@@ -101,11 +100,6 @@ class Finished:
     folds: list[dict[str, Any]]  # validation scores, epochs
     weights: list[Path]
     predictions: list[Path]
-
-    @property
-    def best_fold(self) -> int:
-        """The fold with the highest validation score, the first of equals."""
-        return int(np.argmax([fold["validation"]["quadrant_f1"] for fold in self.folds]))
 
     def table(self) -> pd.DataFrame:
         """The test predictions of all folds."""

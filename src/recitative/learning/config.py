@@ -117,7 +117,6 @@ class TransferConfig(Section):
     reliable_agreement: float = Field(default=0.6, ge=0, le=1)  # share of listeners, for `reliable`
     frozen: FitConfig
     finetune: FitConfig
-    keep: Literal["best", "all"] = "best"  # which repeats' weights are written, 26 MB each
 
     @field_validator("modes")
     @classmethod

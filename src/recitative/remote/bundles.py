@@ -1,24 +1,55 @@
 """Models on S3 as bundles that never change: files first, their manifest last, each written once.
 
-    <prefix>/<model>/<version>/model.safetensors, model.json, …
+    <prefix>/<model>/<version>/model.json, model-0-0.safetensors, …
     <prefix>/<model>/<version>/manifest.json     size and sha256 of each; without it there is no bundle
 
 The version is the first twelve digits of the hash of all files, so the same model published twice is
 one bundle, and a publishing that was killed goes on where it was: what is there is not sent again.
+What is fetched is believed in nothing: the version is computed again from the files that came, and no
+name becomes a path that is not a plain file name.
 """
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, Field, ValidationError
 
 from recitative.errors import UserError
-from recitative.files import atomic_folder
-from recitative.remote.s3 import Address, S3Client, connect, one_line, put_once
+from recitative.files import atomic_folder, sha256
+from recitative.remote.s3 import ABSENT, Address, S3Client, connect, one_line, put_once
 
 MANIFEST = "manifest.json"
+MANIFEST_BYTES = 2**20
+FILES = 1000  # of one bundle
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"  # of a model, of a file
+_VERSION = re.compile(r"[0-9a-f]{12}")
 _CHUNK = 2**20  # bytes
+
+
+class File(BaseModel, frozen=True):
+    """One file of a bundle."""
+
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
+
+    @staticmethod
+    def of(path: Path) -> "File":
+        """What a file is."""
+        return File(sha256=sha256(path), bytes=path.stat().st_size)
+
+
+class Manifest(BaseModel, frozen=True):
+    """What lies in a bundle. `model` and `about` are words for a reader."""
+
+    model: str
+    version: str
+    files: dict[Annotated[str, Field(pattern=_NAME)], File] = Field(min_length=1, max_length=FILES)
+    about: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -28,6 +59,12 @@ class Published:
     address: Address
     new: bool
     sent: int  # files
+
+
+def version_of(files: Mapping[str, File]) -> str:
+    """Twelve lower-case hex digits that name these files."""
+    facts = {name: file.model_dump() for name, file in files.items()}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def publish(
@@ -49,33 +86,36 @@ def publish(
         tell: is told each file that is sent.
 
     Raises:
-        UserError: there is nothing to publish, the server fails, or another file is where one of
-            this bundle should be.
+        UserError: there is nothing to publish, a name is none, the server fails, or another file is
+            where one of this bundle should be.
     """
-    files = {path.name: path for path in sorted(folder.iterdir()) if path.is_file()}
-    if not files:
+    paths = {path.name: path for path in sorted(folder.iterdir()) if path.is_file()}
+    if not paths:
         raise UserError(f"{folder}: no file to publish")
-    facts = {
-        name: {"sha256": sha256(path), "bytes": path.stat().st_size} for name, path in files.items()
-    }
-    version = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+    for name in (model, *paths):
+        if not re.match(_NAME, name) or name == MANIFEST:
+            raise UserError(
+                f"{name!r}: no name to publish under; use letters, digits, '.', '-', '_'"
+            )
+    files = {name: File.of(path) for name, path in paths.items()}
+    version = version_of(files)
     place = Address.of(address) / model / version
     client, sent = connect(endpoint_url), 0
-    for name, path in files.items():
+    for name, path in paths.items():
         with path.open("rb") as body:
-            known = {"Metadata": {"sha256": str(facts[name]["sha256"])}}
+            known = {"Metadata": {"sha256": files[name].sha256}}
             if put_once(client, place / name, body, **known):
                 tell(name)
                 sent += 1
             else:
-                _require_same(client, place / name, str(facts[name]["sha256"]))
-    manifest = {"model": model, "version": version, "files": facts, "about": dict(about)}
-    text = json.dumps(manifest, indent=2, sort_keys=True).encode()
+                _require_same(client, place / name, files[name].sha256)
+    manifest = Manifest(model=model, version=version, files=files, about=dict(about))
+    text = json.dumps(manifest.model_dump(), indent=2, sort_keys=True).encode()
     return Published(place, put_once(client, place / MANIFEST, text), sent)
 
 
 def fetch(address: str, cache: Path, endpoint_url: str | None = None) -> Path:
-    """A bundle's files in a folder of the cache, each verified by its hash.
+    """A bundle's files in a folder of the cache, verified.
 
     Args:
         address: ``s3://bucket/prefix/model/version``.
@@ -86,70 +126,93 @@ def fetch(address: str, cache: Path, endpoint_url: str | None = None) -> Path:
         UserError: there is no whole bundle, the server fails, or a file is not what was published.
     """
     place = Address.of(address)
+    version = place.prefix.rpartition("/")[2]
     client = connect(endpoint_url)
-    manifest = _manifest(client, place)
-    folder = cache / str(manifest["version"])
-    if folder.is_dir():
-        _verify(folder, manifest["files"], str(folder))
+    if not _VERSION.fullmatch(version):
+        raise UserError(
+            f"{place}: no bundle's address: it ends in a version of twelve digits 0-9a-f; "
+            f"{_others(client, place)}"
+        )
+    folder = cache / version
+    if folder.exists() or folder.is_symlink():
+        _require_version(folder, version, str(folder))
         return folder
+    files = _manifest(client, place).files
     with atomic_folder(folder) as incoming:
-        for name in manifest["files"]:
-            if Path(name).name != name:
-                raise UserError(f"{place / MANIFEST}: {name!r} is no file's name; do not use it")
-            with one_line(place / name):
-                client.download_file(place.bucket, (place / name).prefix, str(incoming / name))
-        _verify(incoming, manifest["files"], str(place))
+        for name, file in files.items():
+            at = place / name
+            with one_line(at):
+                found = client.head_object(Bucket=at.bucket, Key=at.prefix)["ContentLength"]
+                if found != file.bytes:
+                    raise _changed(str(place), f"{name} has {found} bytes instead of {file.bytes}")
+                client.download_file(at.bucket, at.prefix, str(incoming / name))
+            if File.of(incoming / name) != file:
+                raise _changed(
+                    str(place), f"{name} is not the file that was published (its sha256 differs)"
+                )
+        _require_version(incoming, version, str(place))
     return folder
 
 
-def sha256(path: Path) -> str:
-    """Hash of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _require_version(folder: Path, version: str, place: str) -> None:
+    """The files of a folder are those that the version was made of, and nothing else is there."""
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    if not paths or not all(path.is_file() for path in paths) or len(paths) > FILES:
+        raise _changed(place, "this is no folder of files")
+    found = version_of({path.name: File.of(path) for path in paths})
+    if found != version:
+        raise _changed(place, f"its files are those of version {found}")
 
 
-def _manifest(client: S3Client, place: Address) -> dict:  # type: ignore[type-arg]
+def _changed(place: str, what: str) -> UserError:
+    return UserError(
+        f"{place}: {what}; it was changed or damaged: do not use it, delete it there and publish or "
+        "fetch the model again"
+    )
+
+
+def _manifest(client: S3Client, place: Address) -> Manifest:
     from botocore.exceptions import ClientError
 
     at = place / MANIFEST
     with one_line(at):
         try:
-            text = client.get_object(Bucket=at.bucket, Key=at.prefix)["Body"].read()
+            body = client.get_object(Bucket=at.bucket, Key=at.prefix)["Body"]
+            text = body.read(MANIFEST_BYTES + 1)
         except ClientError as error:
-            if error.response.get("Error", {}).get("Code") not in ("NoSuchKey", "404"):
+            if error.response.get("Error", {}).get("Code") not in ABSENT:
                 raise
             raise UserError(f"{place}: no whole bundle here; {_others(client, place)}") from error
     try:
-        manifest = json.loads(text)
-        manifest["version"], manifest["files"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{at}: no manifest of a bundle ({error}); publish it again") from error
-    if place.prefix.rsplit("/", 1)[-1] != manifest["version"]:
-        raise UserError(
-            f"{at}: says version {manifest['version']}; the bundle was moved or changed"
-        )
-    return dict(manifest)
+        if len(text) > MANIFEST_BYTES:
+            raise ValueError(f"more than {MANIFEST_BYTES} bytes")
+        manifest = Manifest.model_validate(json.loads(text))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(repr(part)[:60] for part in first["loc"])
+        raise _no_manifest(at, f"{where}: {first['msg']}") from error
+    except (ValueError, RecursionError) as error:
+        raise _no_manifest(at, " ".join(str(error).split())) from error
+    if not place.prefix.endswith(f"/{version_of(manifest.files)}"):
+        raise _changed(str(at), f"the files that it names are version {version_of(manifest.files)}")
+    return manifest
+
+
+def _no_manifest(at: Address, reason: str) -> UserError:
+    return UserError(f"{at}: no manifest of a bundle ({reason[:200]}); publish it again")
 
 
 def _others(client: S3Client, place: Address) -> str:
-    """The versions that are there, beside or below the address."""
-    found = client.list_objects_v2(Bucket=place.bucket, Prefix=place.prefix.rsplit("/", 1)[0])
+    """The versions that are there, at the address or next to it."""
+    prefix = place.prefix.rpartition("/")[0]
+    with one_line(place):
+        found = client.list_objects_v2(Bucket=place.bucket, Prefix=prefix)
     whole = sorted(
-        f"s3://{place.bucket}/{item['Key'].removesuffix(f'/{MANIFEST}')}"
-        for item in found.get("Contents", ())
-        if item["Key"].endswith(f"/{MANIFEST}")
+        f"s3://{place.bucket}/{key.removesuffix(f'/{MANIFEST}')}"
+        for key in (item["Key"] for item in found.get("Contents", ()))
+        if re.fullmatch(rf"([\w.-]+/)*{_VERSION.pattern}/{MANIFEST}", key)
     )
     return f"there: {', '.join(whole)}" if whole else "publish one with `recitative publish`"
-
-
-def _verify(folder: Path, files: Mapping[str, Mapping[str, object]], place: str) -> None:
-    for name, facts in files.items():
-        path = folder / name
-        if not path.is_file() or sha256(path) != facts["sha256"]:
-            raise UserError(
-                f"{place}: {name} is not the file that was published (its sha256 differs); "
-                "do not use it: delete it there and publish the model again"
-            )
 
 
 def _require_same(client: S3Client, at: Address, expected: str) -> None:

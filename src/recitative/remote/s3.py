@@ -40,9 +40,11 @@ class Address:
             UserError: it is none.
         """
         bucket, _, prefix = text.removeprefix("s3://").partition("/")
-        if not text.startswith("s3://") or not bucket:
-            raise UserError(f"{text}: no S3 address; write s3://bucket/prefix")
-        return Address(bucket, prefix.strip("/"))
+        prefix = prefix.strip("/")
+        strange = {"", ".", ".."} & set(prefix.split("/")) if prefix else None
+        if not text.startswith("s3://") or not bucket or strange or not text.isprintable():
+            raise UserError(f"{text!r}: no S3 address; write s3://bucket/prefix")
+        return Address(bucket, prefix)
 
     def __truediv__(self, name: str) -> "Address":
         return Address(self.bucket, f"{self.prefix}/{name}".strip("/"))

@@ -187,7 +187,8 @@ def _promotion(decision: Mapping[str, Any]) -> str:
     chosen = decision["candidate"]
     line = (
         f"{decision['model']} version {decision['version']}: {decision['alias']} "
-        f"({chosen['pairing']}, {chosen['transfer_mode']}, repeat {chosen['repeat']})"
+        f"({chosen['pairing']}, {chosen['transfer_mode']}, {chosen['members']} networks averaged)"
     )
     failed = [gate["reason"] for gate in decision["gates"] if not gate["passed"]]
-    return line + (f"; not champion: {'; '.join(failed)}" if failed else "")
+    why = "not champion" if decision["alias"] == "challenger" else "although"
+    return line + (f"; {why}: {'; '.join(failed)}" if failed else "")

@@ -9,7 +9,8 @@ from typing import Any, get_args
 import click
 import pandas as pd
 
-from recitative.corpora.base import MUSIC_ROLES, ROLES
+from recitative.corpora.base import ROLES
+from recitative.corpora.demo import is_synthetic
 from recitative.errors import UserError
 from recitative.evaluation.comparisons import LABEL_COLUMNS, CellKey, compare_labels, split_cells
 from recitative.experiment import labels as identity
@@ -223,19 +224,6 @@ def summary(params: Params) -> None:
     page = REPORT / "index.html"
     ceilings = read_ceilings(_json(AGREEMENT / "agreement.json", {}))
     click.echo(summary_text(_cells(), decisions, is_synthetic(DATA, INDEX), page, ceilings))
-
-
-def is_synthetic(data: Path, index: Path) -> bool:
-    """Whether any of the corpus is the embedded one: by its README, or by its artists' names.
-
-    Either mark is enough: music of one's own beside synthetic speech says as little, and one label
-    too many is a smaller error than one too few.
-    """
-    readme = data / "README.txt"
-    if readme.is_file() and "SYNTHETIC" in readme.read_text(encoding="utf-8", errors="replace"):
-        return True
-    groups = [row["group"] for role in MUSIC_ROLES for row in _rows(index / f"{role}.csv")]
-    return any(group.startswith("Synthetic artist") for group in groups)
 
 
 def _cells() -> list[Cell]:

@@ -1,9 +1,10 @@
 """The registry: versions of `mer-eng` and `mer-man`, and which of them is champion.
 
-A version is known by the hash of its weights, so that registering twice makes one version.
+A version is known by the hash of its description and weights (`fingerprint`), so that registering
+twice makes one version.
 """
 
-import hashlib
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -12,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
 from filelock import FileLock
 
 from recitative.errors import UserError
+from recitative.files import temporary_folder
 from recitative.tracking.runs import run_here_or_new
-from recitative.tracking.store import client, project_root
+from recitative.tracking.store import SQLITE, client, project_root, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
 CHAMPION, CHALLENGER = "champion", "challenger"
 SHA256 = "sha256"
 UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # no such model; no such alias
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
+ADDRESS = re.compile(rf"(?:models:/)?({NAME})(?:@({NAME})|/(\d{{1,9}}))?")
+_LISTED = 20  # versions in an error
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,11 @@ class Version:
     def uri(self) -> str:
         """How MLflow names it."""
         return f"models:/{self.name}/{self.number}"
+
+    @property
+    def short(self) -> str:
+        """How people name it: ``mer-eng/3``."""
+        return f"{self.name}/{self.number}"
 
 
 def model_name(music_language: str) -> str:
@@ -74,10 +85,12 @@ def _is_unknown(name: str, error: "MlflowException") -> bool:
 
 
 def register(name: str, bundle: Path, run_id: str, tags: Mapping[str, Any]) -> Version:
-    """Register the model in `bundle` under `run_id`; the same weights give the same version."""
+    """Register the model in `bundle` under `run_id`; the same model gives the same version."""
     from mlflow.exceptions import MlflowException
 
-    sha256 = hashlib.sha256((bundle / "model.safetensors").read_bytes()).hexdigest()
+    from recitative.models.storage import fingerprint  # imports torch
+
+    sha256 = fingerprint(bundle)
     place = f"model-{sha256[:12]}"  # among the run's artifacts
     try:
         client().create_registered_model(name)
@@ -126,12 +139,29 @@ def _tag(version: Version, tags: Mapping[str, Any]) -> Version:
     return version
 
 
+def describe(
+    version: Version, tags: Mapping[str, Any], text: str | None = None, model: str | None = None
+) -> None:
+    """Set tags of a version, and what MLflow shows of it and of its model to read."""
+    _tag(version, tags)
+    if text is not None:
+        client().update_model_version(version.name, version.number, text[:5000])
+    if model is not None:
+        client().update_registered_model(version.name, model[:5000])
+
+
 def set_alias(version: Version, alias: str) -> None:
-    """Give the alias to this version; a version is champion or challenger, never both."""
+    """Give the alias to this version; a version is champion or challenger, never both.
+
+    The champion does not become challenger: only another champion takes its place.
+    """
     other = CHALLENGER if alias == CHAMPION else CHAMPION
     holder = by_alias(version.name, other)
+    same = holder is not None and holder.number == version.number
+    if same and alias == CHALLENGER:
+        return
     _point(version, alias)
-    if holder and holder.number == version.number:
+    if same:
         client().delete_registered_model_alias(version.name, other)
 
 
@@ -152,45 +182,100 @@ def _point(version: Version, alias: str) -> None:
 
 
 def bundle_of(version: Version) -> Path:
-    """The folder with the version's model.json and model.safetensors, fetched where it is remote."""
+    """The folder with the version's model.json and weights, verified; fetched where it is remote.
+
+    Raises:
+        UserError: its files are lost, or are not those that were registered.
+    """
     import mlflow
 
+    from recitative.models.storage import fingerprint  # imports torch
+
+    local = version.source.startswith(("/", "file:"))
     try:
-        found = mlflow.artifacts.download_artifacts(artifact_uri=f"{version.source}/artifacts")
+        found = mlflow.artifacts.download_artifacts(
+            artifact_uri=f"{version.source}/artifacts",
+            dst_path=None if local else str(temporary_folder()),
+        )
         [bundle] = Path(found).iterdir()  # MLflow names it after the folder that it was saved from
     except Exception as error:  # every artifact store has an error type of its own
         raise UserError(
             f"{version.uri}: its files cannot be read from {version.source} ({error}); "
             "run `dvc repro --force register` to register it again"
         ) from error
+    if fingerprint(bundle) != version.tags.get(SHA256):
+        raise UserError(
+            f"{version.uri}: the files in {version.source} are not those that were registered (their "
+            f"sha256 differs from the version's tag {SHA256}); do not use them: run "
+            "`dvc repro --force register` to register it again"
+        )
     return bundle
 
 
-def resolve(uri: str) -> Version:
-    """The version that ``models:/NAME@ALIAS`` or ``models:/NAME/NUMBER`` names.
+def resolve(address: str) -> Version:
+    """The version that an address names.
+
+    Args:
+        address: ``mer-eng`` (its champion; without one its challenger, and says so), ``mer-eng/3`` or
+            ``mer-eng@champion``, with or without ``models:/``.
 
     Raises:
         UserError: it is no such address, or there is no such version.
     """
+    found = ADDRESS.fullmatch(address)
+    if not found:
+        raise UserError(
+            f"{address}: no model's name; write mer-eng, mer-eng/3 or models:/mer-eng@champion"
+        )
+    name, alias, number = found.groups()
+    if not _is_there():
+        raise UserError(
+            f"{address}: no model is registered here; run `make demo` or `dvc repro` in the project, "
+            "or name a folder or an s3:// address"
+        )
+    if number:
+        version = _by_number(name, number)
+    elif alias:
+        version = by_alias(name, alias)
+    else:
+        version = by_alias(name, CHAMPION)
+        if version is None and (version := by_alias(name, CHALLENGER)):
+            click.echo(f"note: {name} has no champion; this is its challenger", err=True)
+    if version is None:
+        raise UserError(f"{address}: no such model in the registry; {_known()}")
+    return version
+
+
+def _is_there() -> bool:
+    """Whether there is a store; to look for a model makes none."""
+    uri = tracking_uri()
+    return not uri.startswith(SQLITE) or Path(uri.removeprefix(SQLITE)).is_file()
+
+
+def _by_number(name: str, number: str) -> Version | None:
     from mlflow.exceptions import MlflowException
 
-    address = uri.removeprefix("models:/")
-    name, separator, which = address.partition("@" if "@" in address else "/")
-    if not uri.startswith("models:/") or not separator or not which:
-        raise UserError(f"{uri}: no address of a model; write models:/mer-eng@champion")
     try:
-        found = (
-            client().get_model_version_by_alias(name, which)
-            if "@" in address
-            else client().get_model_version(name, which)
-        )
+        return _version(client().get_model_version(name, number))
     except MlflowException as error:
         if not _is_unknown(name, error):
             raise
-        raise UserError(
-            f"{uri}: no such model in the registry; `make demo` or `dvc repro` makes one"
-        ) from error
-    return _version(found)
+        return None
+
+
+def _known() -> str:
+    """Every version there is, with its alias."""
+    names = []
+    for model in client().search_registered_models():
+        aliases = {str(number): alias for alias, number in model.aliases.items()}
+        for found in client().search_model_versions(f"name = '{model.name}'"):
+            number = str(found.version)
+            alias = f" ({aliases[number]})" if number in aliases else ""
+            names.append((model.name, int(number), f"{model.name}/{number}{alias}"))
+    if not names:
+        return "there is none yet: `make demo` or `dvc repro` makes one"
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"there are {', '.join(text for *_, text in sorted(names)[:_LISTED])}{more}"
 
 
 def _version(found: "ModelVersion") -> Version:

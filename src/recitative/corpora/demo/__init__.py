@@ -6,13 +6,15 @@ wherever its results are shown.
 
 from pathlib import Path
 
+from recitative.corpora.base import MUSIC_ROLES
 from recitative.corpora.demo.artists import write_music
 from recitative.corpora.demo.layouts import write_readme
 from recitative.corpora.demo.sizes import DemoConfig
 from recitative.corpora.demo.speakers import write_speech
 from recitative.corpora.demo.speech import require_espeak
+from recitative.files import read_csv
 
-__all__ = ["DemoConfig", "make_demo_corpus"]
+__all__ = ["DemoConfig", "is_synthetic", "make_demo_corpus"]
 
 
 def make_demo_corpus(folder: Path, config: DemoConfig, workers: int) -> None:
@@ -33,3 +35,17 @@ def make_demo_corpus(folder: Path, config: DemoConfig, workers: int) -> None:
     write_speech(folder, config, workers)
     write_music(folder, config, workers)
     write_readme(folder)
+
+
+def is_synthetic(data: Path, index: Path) -> bool:
+    """Whether any of the corpus is the embedded one: by its README, or by its artists' names.
+
+    Either mark is enough: music of one's own with synthetic speech says as little, and one label too
+    many is a smaller error than one too few.
+    """
+    readme = data / "README.txt"
+    if readme.is_file() and "SYNTHETIC" in readme.read_text(encoding="utf-8", errors="replace"):
+        return True
+    tables = [path for role in MUSIC_ROLES if (path := index / f"{role}.csv").exists()]
+    groups = [row["group"] for path in tables for row in read_csv(path)]
+    return any(group.startswith("Synthetic artist") for group in groups)
