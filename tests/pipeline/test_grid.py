@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from projects import Project, make_project
 
-from recitative.cli import PAIRINGS
+from recitative.vocabulary import PAIRINGS
 
 GRID = ("recitative", "matrix", "--name", "grid", "pretrain.arch=scae,cpc")
 

@@ -13,8 +13,8 @@ import yaml
 from projects import MUSIC, SPEECH, TINY, TRAINED, Project, make_project
 
 import trees
-from recitative.cli import PAIRINGS
 from recitative.tracking import registry
+from recitative.vocabulary import PAIRINGS
 
 MODES = ("feature_extraction", "full")
 CONTROLS = ("majority", "stratified", "random_encoder", "scratch", "shuffled_labels", "mfcc_svm")

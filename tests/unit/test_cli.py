@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from recitative import cli
 from recitative.errors import UserError
 from recitative.params import load_params
+from recitative.vocabulary import SPEECH
 
 STAGES = yaml.safe_load((Path(__file__).parents[2] / "dvc.yaml").read_text("utf-8"))["stages"]
 PARAMS = str(Path(__file__).parents[2] / "params.yaml")
@@ -89,7 +90,7 @@ def test_a_wrong_command_is_told_how_it_is_used(arguments: tuple[str, ...]) -> N
 @pytest.mark.parametrize(
     "arguments",
     [
-        *(("pretrain", language) for language in cli.SPEECH),
+        *(("pretrain", language) for language in SPEECH),
         ("transfer", "eng2man"),
         ("controls", "eng"),
         *((name,) for name in ("index", "split", "featurize", "evaluate", "register", "agreement")),

@@ -1,10 +1,11 @@
-"""`recitative audit data` and `recitative audit splits`: what is there, and whether it leaks."""
+"""`recitative audit`: what data is there, whether a split leaks, what the paper printed."""
 
 import click
 
 from recitative.corpora.audit_data import audit_data, format_audit
 from recitative.corpora.certificate import audit_splits
 from recitative.corpora.indexing import index_role
+from recitative.evaluation.published import audit_published, format_findings
 from recitative.experiment.places import DATA, INDEX, SPLITS
 from recitative.features.extraction import least_seconds
 from recitative.params import Params
@@ -18,11 +19,16 @@ def data(params: Params) -> None:
     click.echo(format_audit(audit_data(indices, DATA, rate, least, jobs)))
 
 
-def splits() -> list[str]:
-    """Print and return every leak in the split files as they are now."""
+def splits() -> bool:
+    """Print every leak in the split files as they are now; whether there is none."""
     leaks = audit_splits(INDEX, SPLITS)
     for leak in leaks:
         click.echo(f"LEAK: {leak}")
     if not leaks:
         click.echo(f"no leaks: {SPLITS}/certificate.json holds")
-    return leaks
+    return not leaks
+
+
+def published() -> None:
+    """Print what a recount of the paper's printed tables finds."""
+    click.echo(format_findings(audit_published()))

@@ -1,14 +1,9 @@
-"""`recitative agreement`: how far listeners agree, of the music sets (stage) or of any table."""
+"""`recitative agreement`: how far the listeners of each music set agree -> build/agreement/."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
 
-from recitative.agreement import study as ismir2020
-from recitative.agreement.alpha import Level
 from recitative.agreement.consensus import (
     ALPHA_COLUMNS,
     agreement_rows,
@@ -16,98 +11,16 @@ from recitative.agreement.consensus import (
     task_classes,
 )
 from recitative.agreement.figures import draw_agreement
-from recitative.agreement.ratings import Ratings, read_music_ratings, read_ratings, read_wide
-from recitative.agreement.table import analyse, format_table
+from recitative.agreement.ratings import read_music_ratings
+from recitative.agreement.table import analyse
 from recitative.corpora.base import MUSIC_ROLES
 from recitative.corpora.indexing import read_index
-from recitative.errors import UserError
 from recitative.experiment import labels as identity
 from recitative.experiment.places import AGREEMENT, INDEX
 from recitative.files import atomic_folder, write_csv, write_json
 from recitative.params import Params
 from recitative.seeding import derive_seed
 from recitative.tracking.runs import open_run, parent_run_id, reap
-
-
-@dataclass(frozen=True)
-class Question:
-    """What a user asks of a table of ratings."""
-
-    file: Path
-    rater: tuple[str, ...] = ()
-    unit: str | None = None
-    values: tuple[str, ...] = ()
-    wide: tuple[str, ...] = ()
-    filters: tuple[str, ...] = ()
-    by: str | None = None
-    scale: tuple[float, float] | None = None
-    level: Level = "ordinal"
-
-
-def answer(
-    question: Question, seed: int, draws: int, json_file: Path | None, plots: Path | None
-) -> None:
-    """Print alpha of every value and group; write the same as JSON, draw the pictures."""
-    ratings = _read(question)
-    for note in ratings.notes:
-        click.echo(note)
-    rows = analyse(ratings, question.level, seed=seed, draws=draws)
-    click.echo(format_table(rows))
-    _deliver(rows, ratings, question.level, json_file, plots)
-
-
-def recipe(name: str, file: Path, seed: int, draws: int, json_file: Path | None) -> None:
-    """Reproduce a published study."""
-    if name != "ismir2020":
-        raise UserError(f"--recipe {name}: no such recipe; known: ismir2020")
-    parts = ismir2020.by_language, ismir2020.by_trait, ismir2020.base
-    languages, traits, base = (part(file, seed=seed, draws=draws) for part in parts)
-    click.echo(ismir2020.format_study(languages, traits, base))
-    if json_file:
-        write_json(json_file, [*languages, *base, *traits])
-
-
-def _read(question: Question) -> Ratings:
-    if question.wide:
-        return read_wide(
-            question.file,
-            question.wide,
-            unit=question.unit,
-            filters=question.filters,
-            by=question.by,
-            scale=question.scale,
-            level=question.level,
-        )
-    if not (question.rater and question.unit and question.values):
-        raise UserError(
-            f"{question.file}: say what is in it: --rater, --unit and --values name columns of a "
-            "long table, --wide the raters' columns of a wide one"
-        )
-    return read_ratings(
-        question.file,
-        question.rater,
-        question.unit,
-        question.values,
-        filters=question.filters,
-        by=question.by,
-        scale=question.scale,
-        level=question.level,
-    )
-
-
-def _deliver(
-    rows: Sequence[dict[str, Any]],
-    ratings: Ratings,
-    level: Level,
-    json_file: Path | None,
-    plots: Path | None,
-) -> None:
-    if json_file:
-        write_json(json_file, list(rows))
-    if plots:
-        plots.mkdir(parents=True, exist_ok=True)
-        for path in draw_agreement(ratings, rows, level, plots):
-            click.echo(path)
 
 
 def run(params: Params) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+import click
+
 from recitative.errors import UserError
 from recitative.tracking.store import is_server, tracking_uri
 
@@ -104,6 +106,19 @@ def serve(server: Server) -> None:
     os.execvpe("mlflow", server.command(), environment)
 
 
+def start(
+    database: str,
+    artifacts: str,
+    host: str,
+    port: int,
+    allowed_hosts: tuple[str, ...],
+    workers: int,
+) -> None:
+    """`recitative server start`: see `Server`."""
+    folder = Path(".recitative") / "server"
+    serve(Server(database, artifacts, host, port, allowed_hosts, workers, folder))
+
+
 def add_user(name: str, password: str) -> None:
     """Give somebody a name and a password on the server that MLFLOW_TRACKING_URI names.
 
@@ -130,6 +145,7 @@ def add_user(name: str, password: str) -> None:
         users.grant_user_permission(name, "registered_model", "*", "MANAGE")
     except MlflowException as error:
         raise UserError(f"{name}: no such user was made: {' '.join(str(error).split())}") from error
+    click.echo(f"{name} may read and write; MLFLOW_TRACKING_URI=http://{name}:PASSWORD@HOST:PORT")
 
 
 def _write_private(path: Path, text: str) -> None:
