@@ -35,6 +35,8 @@ NOT_LISTED = {
     "report: transfer": "build/transfer",
     "report: scae": "build/pretrain",
     "report: cpc": "build/pretrain",
+    "report: agreement": "build/agreement",
+    "report: balance": "build/claims",
 }
 ROUNDING = ("device", "precision", "compile", "threads", "strategy", "devices")
 

@@ -175,7 +175,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda path: None, "no such file"),
     "empty": (lambda path: path.touch(), "an empty file"),
     "text": (lambda path: path.write_text("la la la"), "not an audio file"),
-    "folder": (lambda path: path.mkdir(), "is a directory"),
+    "folder": (lambda path: path.mkdir(), "a folder, not a file"),
     "truncated": (_truncated, "truncated"),
     "silent": (lambda path: soundfile.write(path, np.zeros(32_000), 16_000), "silent"),
     "nan": (_nan, "NaN"),

@@ -1,5 +1,6 @@
 """`recitative controls LANGUAGE`: what scores mean without pretraining -> build/controls/<language>/."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 
@@ -40,7 +41,7 @@ def run(params: Params, music: str) -> None:
     require_clean(SPLITS, INDEX, allow_leaks=params.split.leak == "released")
     others = [other for other in MUSIC if other != music]
     out = publish_stage(params, "controls", music, others, partial(_run, params))
-    left_out = (f"{name}: left out: {why}" for name, why in _missing(params).items())
+    left_out = (f"{name}: left out: {why}" for name, why in _missing(params.controls.names).items())
     for line in [*summary_lines(out), *left_out]:
         click.echo(f"none2{music} {line}")
 
@@ -48,7 +49,7 @@ def run(params: Params, music: str) -> None:
 def _run(params: Params, works: dict[str, Work]) -> None:
     """Run the controls of these music sets side by side, each into its work folder."""
     reap()
-    missing = _missing(params)
+    missing = _missing(params.controls.names)
     names = [name for name in params.controls.names if name not in missing]
     transfer = params.controls.transfer(params.transfer)
     description = classifier_description(params, pretrained_description(params))
@@ -87,9 +88,9 @@ def _run(params: Params, works: dict[str, Work]) -> None:
             )  # fmt: skip
 
 
-def _missing(params: Params) -> dict[str, str]:
+def _missing(names: Sequence[str]) -> dict[str, str]:
     """The controls that cannot be run here, and why; the report says so in their place."""
-    if "opensmile_svm" in params.controls.names and not opensmile_installed():
+    if "opensmile_svm" in names and not opensmile_installed():
         why = (
             "opensmile is not installed: `pip install opensmile`, then `dvc repro --force controls`"
         )
