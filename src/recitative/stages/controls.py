@@ -14,10 +14,17 @@ from recitative.corpora.indexing import read_index
 from recitative.experiment import labels
 from recitative.experiment.cell import label, scores
 from recitative.experiment.music import classifier_description, load_music
-from recitative.experiment.outputs import Baseline, summary_lines, write_cells
 from recitative.experiment.parallel import in_parallel
 from recitative.experiment.places import DATA, INDEX, SPLITS
-from recitative.experiment.repeats import Repeat, log_predictions, parent_run, run_repeats
+from recitative.experiment.repeats import (
+    Baseline,
+    Repeat,
+    log_predictions,
+    parent_run,
+    run_repeats,
+    summary_lines,
+    write_cells,
+)
 from recitative.experiment.speech import pretrained_description
 from recitative.experiment.work import RESULT, Work, publish_stage
 from recitative.learning.baselines import (

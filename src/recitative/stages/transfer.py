@@ -9,10 +9,15 @@ import click
 from recitative.corpora.certificate import require_clean
 from recitative.experiment.cell import load_encoder
 from recitative.experiment.music import classifier_description, load_music
-from recitative.experiment.outputs import summary_lines, write_cells
 from recitative.experiment.parallel import in_parallel
 from recitative.experiment.places import INDEX, PRETRAIN, SPLITS
-from recitative.experiment.repeats import Repeat, parent_run, run_repeats
+from recitative.experiment.repeats import (
+    Repeat,
+    parent_run,
+    run_repeats,
+    summary_lines,
+    write_cells,
+)
 from recitative.experiment.work import RESULT, Work, publish_stage
 from recitative.files import read_json
 from recitative.learning.compute import Compute
