@@ -107,6 +107,16 @@ def stages() -> dict[str, Any]:
     return found
 
 
+def data_of(module: str) -> set[str]:
+    """The files of the package that are no code and that a module names: tables, word lists."""
+    path = ROOT / path_of(module)
+    words = {n.value for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Constant)}
+    named = {f for f in path.parent.rglob("*.*") if f.name in words and f.suffix != ".py"}
+    for template in [file for file in named if file.suffix == ".j2"]:
+        named |= set(template.parent.glob("*.j2"))  # one includes another
+    return {file.relative_to(ROOT).as_posix() for file in named}
+
+
 def listed(stage: str) -> list[str]:
     """The code that dvc.yaml lists for a stage."""
     return [dep for dep in stages()[stage]["deps"] if dep.startswith("src/")]
@@ -115,6 +125,7 @@ def listed(stage: str) -> list[str]:
 def expected(stage: str) -> list[str]:
     """The code that it should list: files, and folders where all of a folder counts."""
     files = set(map(path_of, closure(stage)))
+    files |= {file for module in closure(stage) for file in data_of(module)}
     for folder in {Path(file).parent for file in files}:
         inside = {
             path_of(module)
@@ -122,7 +133,8 @@ def expected(stage: str) -> list[str]:
             if path_of(module).startswith(f"{folder.as_posix()}/") and does_something(module)
         }
         if inside <= files and len(inside) > 1:
-            files = files - inside | {folder.as_posix()}
+            prefix = f"{folder.as_posix()}/"
+            files = {f for f in files if not f.startswith(prefix)} | {folder.as_posix()}
     return sorted(files)
 
 
