@@ -205,7 +205,7 @@ class TestTrained:
         with project.here():
             version = registry.by_alias("mer-eng", alias)
             assert version is not None
-            weights = registry.bundle_of(version) / "model.safetensors"
+            weights = registry.bundle_of(version) / "model-0-0.safetensors"
             content = weights.read_bytes()
             for path in weights.parent.iterdir():
                 path.unlink()
