@@ -123,8 +123,7 @@ def _save_pyfunc(folder: Path, bundle: Path) -> None:
 
     from recitative import __version__
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*Any type hint")  # an answer's values differ
+    with warnings.catch_warnings(record=True):  # of the type hint Any, past every filter
         mlflow.pyfunc.save_model(
             path=folder,
             python_model=str(Path(__file__).with_name("pyfunc_model.py")),
