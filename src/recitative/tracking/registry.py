@@ -19,7 +19,7 @@ from filelock import FileLock
 from recitative.errors import UserError
 from recitative.files import temporary_folder
 from recitative.tracking.runs import run_here_or_new
-from recitative.tracking.store import SQLITE, client, project_root, tracking_uri
+from recitative.tracking.store import client, project_root, store_file
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -247,8 +247,8 @@ def resolve(address: str) -> Version:
 
 def _is_there() -> bool:
     """Whether there is a store; to look for a model makes none."""
-    uri = tracking_uri()
-    return not uri.startswith(SQLITE) or Path(uri.removeprefix(SQLITE)).is_file()
+    file = store_file()
+    return file is None or file.is_file()
 
 
 def _by_number(name: str, number: str) -> Version | None:
