@@ -61,7 +61,9 @@ def model_name(music_language: str) -> str:
 @contextmanager
 def registering() -> Iterator[None]:
     """One process of this checkout registers at a time: there is never more than one champion."""
-    with FileLock(project_root() / ".recitative" / "registry.lock"):
+    folder = project_root() / ".recitative"
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / "registry.lock"):
         yield
 
 
