@@ -272,5 +272,5 @@ def test_register_is_healed_by_the_next_time(
             aliases = [registry.by_alias(name, alias) for alias in ("champion", "challenger")]
             [found] = [alias for alias in aliases if alias]
             assert found.number == str(version.version) == "1"
-            assert (registry.bundle_of(found) / "model.safetensors").stat().st_size
+            assert (registry.bundle_of(found) / "model-0-0.safetensors").stat().st_size
     assert status(project) == status(trained)

@@ -205,7 +205,7 @@ class TestTrained:
         with project.here():
             version = registry.by_alias("mer-eng", alias)
             assert version is not None
-            weights = registry.bundle_of(version) / "model.safetensors"
+            weights = registry.bundle_of(version) / "model-0-0.safetensors"
             content = weights.read_bytes()
             for path in weights.parent.iterdir():
                 path.unlink()
@@ -267,8 +267,12 @@ def test_dvc_runs_it_all_once_and_an_experiment_beside_it(tmp_path: Path) -> Non
     project.shell("git", "add", "-A")
     project.shell("git", "commit", "-qm", "scae")
     name = "cpc-beside"
+    project.run("promote", "mer-eng/1")
     project.shell("dvc", "exp", "run", "--temp", "-n", name, "-S", "pretrain.arch=cpc")
     check_results(project, cells)  # the workspace is as it was
+    with project.here():  # an experiment registers a version, and never moves the champion
+        assert registry.resolve("mer-eng@champion").number == "1"
+        assert registry.resolve("mer-eng@challenger").number == "2"
     added = project.runs(f"tags.dvc_experiment = '{name}'")
     assert {run.data.tags["arch"] for run in added} == {"cpc"}
     assert {run.info.status for run in added} == {"FINISHED"}

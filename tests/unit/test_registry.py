@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 import torch
 from mlflow.exceptions import MlflowException
@@ -20,6 +21,7 @@ from recitative.errors import UserError
 from recitative.files import sha256
 from recitative.models.storage import weights_path
 from recitative.tracking import registry
+from recitative.tracking import store as store_module
 from recitative.tracking.registry import CHALLENGER, CHAMPION
 from recitative.tracking.store import client, experiment_id
 
@@ -272,3 +274,26 @@ def test_two_processes_at_once_make_one_champion(store: Path, tmp_path: Path) ->
     assert [process.exitcode for process in processes] == [0, 0]
     assert sorted(versions("race")) == ["1", "2"]
     assert (holder("race", CHAMPION), holder("race", CHALLENGER)) == ("1", "2")
+
+
+def test_to_ask_a_server_for_a_model_leaves_nothing_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server, or what answers like one: to read from it needs no lock of this machine."""
+
+    class Server:
+        def get_experiment_by_name(self, name: str) -> object:
+            return object()
+
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setattr(store_module, "answers", lambda: True)
+    monkeypatch.setattr(mlflow, "MlflowClient", Server)
+    before = mlflow.get_tracking_uri()
+    monkeypatch.chdir(tmp_path)
+    client.cache_clear()
+    client()
+    client.cache_clear()
+    mlflow.set_tracking_uri(before)
+    mlflow.set_registry_uri(before)
+    assert list(tmp_path.iterdir()) == []

@@ -19,7 +19,7 @@ from filelock import FileLock
 from recitative.errors import UserError
 from recitative.files import temporary_folder
 from recitative.tracking.runs import run_here_or_new
-from recitative.tracking.store import SQLITE, client, project_root, tracking_uri
+from recitative.tracking.store import client, project_root, store_file
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -61,7 +61,9 @@ def model_name(music_language: str) -> str:
 @contextmanager
 def registering() -> Iterator[None]:
     """One process of this checkout registers at a time: there is never more than one champion."""
-    with FileLock(project_root() / ".recitative" / "registry.lock"):
+    folder = project_root() / ".recitative"
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / "registry.lock"):
         yield
 
 
@@ -123,8 +125,7 @@ def _save_pyfunc(folder: Path, bundle: Path) -> None:
 
     from recitative import __version__
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*Any type hint")  # an answer's values differ
+    with warnings.catch_warnings(record=True):  # of the type hint Any, past every filter
         mlflow.pyfunc.save_model(
             path=folder,
             python_model=str(Path(__file__).with_name("pyfunc_model.py")),
@@ -248,8 +249,8 @@ def resolve(address: str) -> Version:
 
 def _is_there() -> bool:
     """Whether there is a store; to look for a model makes none."""
-    uri = tracking_uri()
-    return not uri.startswith(SQLITE) or Path(uri.removeprefix(SQLITE)).is_file()
+    file = store_file()
+    return file is None or file.is_file()
 
 
 def _by_number(name: str, number: str) -> Version | None:

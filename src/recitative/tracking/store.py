@@ -13,7 +13,7 @@ import socket
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -241,11 +241,12 @@ def client() -> "MlflowClient":
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of every version that it waits
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # each error twice
-    folder = project_root() / ".recitative"
+    file, folder = store_file(), project_root() / ".recitative"
     with readable_store():
-        folder.mkdir(exist_ok=True)
-        with FileLock(folder / "mlflow.lock"):
-            if file := store_file():
+        if file:
+            folder.mkdir(exist_ok=True)
+        with FileLock(folder / "mlflow.lock") if file else nullcontext():  # a server has its own
+            if file:
                 _prepare(file)
             mlflow.set_tracking_uri(uri)
             mlflow.set_registry_uri(uri)
