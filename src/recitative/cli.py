@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -105,8 +106,14 @@ def _add(
             from recitative.params import load_params
 
             before = (load_params(given.pop("params_file")),)
-        if run(*before, **given) is False:
-            sys.exit(1)
+        process: AbstractContextManager[None] = nullcontext()
+        if target == f"stages.{name}" or "DVC_STAGE" in os.environ:
+            from recitative.experiment.lifeline import stage_process
+
+            process = stage_process()
+        with process:
+            if run(*before, **given) is False:
+                sys.exit(1)
 
     call.__doc__ = text
     command: Any = call

@@ -193,11 +193,16 @@ def _without_password(uri: str) -> str:
     return urlunsplit(found._replace(netloc=found.netloc.rpartition("@")[2]))
 
 
-def explained(error: BaseException) -> UserError | None:
-    """One line for what keeps the store from being used; None where that is not what happened."""
+def explained(error: BaseException, *more: type[Exception]) -> UserError | None:
+    """One line for what keeps the store from being used; None where that is not what happened.
+
+    Args:
+        error: of MLflow or a library that it uses; any other is none of the store's.
+        more: types that are the store's here.
+    """
     library = type(error).__module__.partition(".")[0]
-    if library not in ("mlflow", "sqlalchemy", "alembic", "sqlite3") and not (
-        isinstance(error, OSError) and store_file()
+    if library not in ("mlflow", "sqlalchemy", "alembic", "sqlite3") and not isinstance(
+        error, more
     ):
         return None
     reason = " ".join(str(error).split())
@@ -208,8 +213,11 @@ def explained(error: BaseException) -> UserError | None:
 
 
 @contextmanager
-def readable_store() -> Iterator[None]:
+def readable_store(*more: type[Exception]) -> Iterator[None]:
     """Turn what keeps the store from being used into one line.
+
+    Args:
+        more: types of errors that are the store's here, beside MLflow's and its libraries'.
 
     Raises:
         UserError: it is incomplete, locked, damaged, of another version, cannot be written, or is no
@@ -218,7 +226,7 @@ def readable_store() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if known := explained(error):
+        if known := explained(error, *more):
             raise known from error
         raise
 
@@ -242,7 +250,7 @@ def client() -> "MlflowClient":
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of every version that it waits
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # each error twice
     file, folder = store_file(), project_root() / ".recitative"
-    with readable_store():
+    with readable_store(OSError):
         if file:
             folder.mkdir(exist_ok=True)
         with FileLock(folder / "mlflow.lock") if file else nullcontext():  # a server has its own

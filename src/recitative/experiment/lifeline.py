@@ -1,0 +1,145 @@
+"""A stage's process: it ends with the `dvc` that started it, and leaves no temporary file behind."""
+
+import atexit
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import click
+import psutil
+
+from recitative.errors import UserError
+from recitative.tracking.store import project_root
+
+SHELLS = ("sh", "bash", "dash", "zsh", "fish", "ksh", "ash", "busybox")
+SHARED = Path("/dev/shm")  # where joblib puts semaphores and large arrays
+_POLL = 0.5  # s between two looks at dvc
+_GRACE = 10.0  # s that the stage has to end by itself
+_LONGEST = 60  # characters: the address of a socket in a temporary folder has at most 107
+
+
+@contextmanager
+def stage_process() -> Iterator[None]:
+    """This process is a stage: a SIGTERM, or the end of `dvc`, ends it in order, with its workers."""
+    mine = _scratch()
+    kept = {name: os.environ.get(name) for name in ("TMPDIR", "JOBLIB_TEMP_FOLDER", "RAY_TMPDIR")}
+    os.environ.setdefault("RAY_TMPDIR", tempfile.gettempdir())  # Ray's sockets have long names
+    os.environ.update(TMPDIR=str(mine), JOBLIB_TEMP_FOLDER=str(mine))
+    tempfile.tempdir = None  # to be looked up again
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, _stop) if main else None
+    if main and "DVC_STAGE" in os.environ:
+        threading.Thread(target=_watch, args=(_starters(),), daemon=True).start()
+    try:
+        yield
+    finally:
+        if main:
+            signal.signal(signal.SIGTERM, before)
+        for name, text in kept.items():
+            if text is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = text
+        tempfile.tempdir = None
+
+
+def _scratch() -> Path:
+    """The folder for this process's temporary files; what killed ones left is cleared."""
+    root = project_root() / ".recitative" / "tmp"
+    if len(str(root)) > _LONGEST:
+        key = hashlib.sha256(str(root).encode()).hexdigest()[:8]
+        root = Path(tempfile.gettempdir()) / f"recitative-{key}"
+    node = platform.node()
+    for left in root.glob(f"{node}-*"):
+        if _is_gone(int(left.name.rpartition("-")[2])):
+            shutil.rmtree(left, ignore_errors=True)
+    for left in (*SHARED.glob("sem.loky-*"), *SHARED.glob("joblib_memmapping_folder_*")):
+        words = left.name.replace("_", "-").split("-")
+        with suppress(OSError):
+            if _is_gone(next(int(word) for word in words if word.isdigit())):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+    mine = root / f"{node}-{os.getpid()}"
+    if not mine.exists():
+        try:
+            mine.mkdir(parents=True)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise UserError(
+                f"{mine}: cannot be made ({reason}); mend that and run again"
+            ) from error
+        atexit.register(_clear, mine)
+    return mine
+
+
+def _clear(mine: Path) -> None:
+    shutil.rmtree(mine, ignore_errors=True)
+    with suppress(OSError):
+        mine.parent.rmdir()  # where it was the last
+
+
+def _is_gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid)
+
+
+def _stop(*_: Any) -> None:
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def _starters() -> list[psutil.Process]:
+    """`dvc`, and the shell that it may have started this stage with."""
+    parents = psutil.Process().parents()
+    between = sum(parent.name() in SHELLS for parent in parents[:1])
+    return list(parents[: between + 1])
+
+
+def _watch(starters: list[psutil.Process]) -> None:
+    while all(_runs(starter) for starter in starters):
+        time.sleep(_POLL)
+    with suppress(OSError):
+        click.echo(
+            "the dvc that started this stage is gone: it ends, too; run again to go on", err=True
+        )
+    with suppress(OSError, ValueError):
+        _release(Path(".dvc") / "tmp")
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+    time.sleep(_GRACE)
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            child.kill()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Whether it is alive; a zombie is not."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
+
+
+def _release(folder: Path) -> None:
+    """Take the locks of dead processes out of DVC's list: the next `dvc` would warn of each."""
+    with (folder / "rwlock.lock").open("a") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as DVC does; let go of by closing
+        path = folder / "rwlock"
+        held = json.loads(path.read_text(encoding="utf-8"))
+        reading = {
+            name: alive
+            for name, readers in held.get("read", {}).items()
+            if (alive := [one for one in readers if not _is_gone(one["pid"])])
+        }
+        writing = {
+            name: one for name, one in held.get("write", {}).items() if not _is_gone(one["pid"])
+        }
+        path.write_text(json.dumps({"write": writing, "read": reading}), encoding="utf-8")
