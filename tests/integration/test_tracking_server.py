@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import platform
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from recitative.errors import UserError
 from recitative.experiment.places import REPORT
 from recitative.files import read_csv
 from recitative.tracking import registry
-from recitative.tracking.runs import open_run
+from recitative.tracking.runs import ELSEWHERE, HOST, PID, open_run, reap
 from recitative.tracking.store import client, experiment_id
 
 pytestmark = pytest.mark.integration
@@ -108,7 +109,7 @@ def test_the_secrets_are_the_owners_alone(group: Group, project_root: Path) -> N
 # What a member may do, over both of MLflow's addresses.
 
 ADDRESSES = ("/api/2.0", "/ajax-api/2.0")
-ELSEWHERE = (
+OUTSIDE = (
     "file:///tmp/recitative-elsewhere", "/tmp/recitative-elsewhere", "s3://group/elsewhere",
     "mlflow-artifacts:/1", "mlflow-artifacts://127.0.0.1/1", "http://127.0.0.1/x",
 )  # fmt: skip
@@ -158,7 +159,7 @@ def test_nothing_is_kept_outside_the_artifact_root(
     member: Group, who: tuple[str, str], address: str
 ) -> None:
     ask = Caller(member, who, address)
-    for place in ELSEWHERE:
+    for place in OUTSIDE:
         for name in ("artifact_location", "artifactLocation"):
             body = {"name": "elsewhere", name: place}
             for sent in (body, json.dumps(body), [body]):
@@ -168,7 +169,7 @@ def test_nothing_is_kept_outside_the_artifact_root(
     run_id, place = Caller(member, who, "/api/2.0").run()
     assert Caller(member, who, "/api/2.0")("registered-models/create", {"name": "x"}) in (200, 400)
     inside = place.partition("/artifacts/")[2]
-    for source in (*ELSEWHERE, f"mlflow-artifacts:/{inside}/../../x", "file:///etc", None,
+    for source in (*OUTSIDE, f"mlflow-artifacts:/{inside}/../../x", "file:///etc", None,
                    f"mlflow-artifacts:/{inside}/%2e%2e/x"):  # fmt: skip
         body = {"name": "x", "source": source, "run_id": run_id}
         assert ask("model-versions/create", body) in (400, 403, 404), source
@@ -370,6 +371,29 @@ def test_a_member_promotes_what_another_registered(member: Group, tmp_path: Path
     assert list(client().get_registered_model("both").aliases) == [registry.CHAMPION]
     with pytest.raises(UserError, match="no such model in the registry"):
         registry.resolve("models:/neither@champion")
+
+
+def test_a_model_that_another_trained_is_registered_under_a_run_of_ones_own(
+    member: Group, tmp_path: Path
+) -> None:
+    """And what another left running on the same machine stays as it is."""
+    with open_run("training", {}, {}, measure=False) as training:
+        pass
+    made = client().create_run(experiment_id(), tags={HOST: platform.node(), PID: "4194305"})
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    save_file({"w": torch.full((3,), 7.0)}, bundle / "model.safetensors")
+    (bundle / "model.json").write_text("{}")
+    become(member.uri_of("bob"), tmp_path)
+    assert made.info.run_id not in reap()
+    version = registry.register("trained", bundle, training.id, {})
+    run = client().get_run(client().get_model_version("trained", version.number).run_id)
+    assert run.info.run_id != training.id
+    assert run.data.tags["mlflow.user"] == "bob"
+    assert run.data.tags[ELSEWHERE] == training.id
+    assert registry.register("trained", bundle, training.id, {}).number == version.number
+    become(member.uri, tmp_path)
+    assert made.info.run_id in reap()
 
 
 @pytest.fixture(scope="module")
