@@ -77,7 +77,7 @@ def _refusal(user: str, admin: bool) -> str | None:
         inside = _OF_RUN.fullmatch(artifact[1] or "")
         return _of_another(inside[1], user) if inside else "write below a run's own artifacts only"
     if what == "upload-artifact":
-        return _own_run(dict(request.args), user)
+        return _own_run(request.args.to_dict(), user)
     if rule is None:
         return _closed()
     body = request.get_json(force=True, silent=True)
