@@ -475,7 +475,7 @@ def test_the_whole_loop_through_the_server(
         names = list(client().get_registered_model("mer-eng").aliases)
         assert names in ([registry.CHAMPION], [registry.CHALLENGER])
         found = registry.resolve(f"models:/mer-eng@{names[0]}")
-        assert (registry.bundle_of(found) / "model.safetensors").exists()
+        assert (registry.bundle_of(found) / "model-0-0.safetensors").exists()
         assert found.source.startswith("mlflow-artifacts:")
     song = next((root / "data").rglob("*.wav"))
     answer = project.run("predict", str(song), "--model", found.uri)
