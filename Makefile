@@ -8,6 +8,10 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
+ifeq ($(origin DATABASE),command line)
+$(error the process list shows what make is given: export RECITATIVE_DATABASE=postgresql://… instead of DATABASE=…)
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-matrix paper use-data use-demo share tracking-server test test-slow test-integration lint format search-dashboard
 
@@ -60,11 +64,11 @@ share: setup ## data, cache and champions to your group: make share REMOTE=s3://
 	  recitative publish "models:/$$model@champion" "$(REMOTE)/models" || echo "note: $$model has no champion to publish"; done
 	@echo "now commit what the others need: git add .dvc/config dvc.lock data.dvc && git commit"
 
-tracking-server: $(VENV)/.with-server ## a group's MLflow: make tracking-server DATABASE=postgresql://… [ARTIFACTS=s3://…] [ARGS="--host …"]
-	@test -n "$(DATABASE)" || { echo "error: name the database: make tracking-server DATABASE=postgresql://…"; exit 1; }
+tracking-server: $(VENV)/.with-server ## a group's MLflow on $RECITATIVE_DATABASE: make tracking-server [ARTIFACTS=s3://…] [ARGS="--host …"]
+	@test -n "$$RECITATIVE_DATABASE" || { echo "error: name the database: export RECITATIVE_DATABASE=postgresql://…"; exit 1; }
 	@place="$(ARTIFACTS)"; test -n "$$place" || place=$$(dvc config remote.share.url 2>/dev/null | sed 's|/dvc$$|/mlflow|'); \
 	  test -n "$$place" || { echo "error: name a place for artifacts: ARTIFACTS=s3://BUCKET/PREFIX, or make share first"; exit 1; }; \
-	  RECITATIVE_DATABASE="$(DATABASE)" recitative server start --artifacts "$$place" $(ARGS)
+	  recitative server start --artifacts "$$place" $(ARGS)
 
 search-dashboard: $(VENV)/.with-dashboard ## optuna-dashboard on the search's study, in the browser
 	@optuna-dashboard "$$(recitative search --where)"

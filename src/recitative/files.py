@@ -12,11 +12,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 
 from recitative.errors import UserError
+
+FORMULA = tuple("=+-@\t\r\n")  # what a cell begins with that a spreadsheet runs
 
 
 @contextmanager
@@ -91,19 +94,47 @@ def read_json(path: Path) -> Any:
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write `rows` under a header of `columns`; None becomes an empty cell."""
+    """Write `rows` under a header of `columns`; None becomes an empty cell, a text `plain_cell`."""
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as out:
-        writer = csv.DictWriter(out, columns, lineterminator="\n")
+        # By its own line ending, \r\n, the writer knows that a cell with either needs quotes.
+        lines = SimpleNamespace(write=lambda line: out.write(line.removesuffix("\r\n") + "\n"))
+        writer = csv.DictWriter(lines, columns)
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: plain_cell(row[name]) for name in row} for row in rows)
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """Read a CSV file as one dictionary of strings a row."""
+    """Read a CSV file that `write_csv` wrote, as one dictionary of strings a row."""
     return list(stream_csv(path))
 
 
 def stream_csv(path: Path) -> Iterator[dict[str, str]]:
     """The same, holding one row at a time."""
     with path.open(newline="", encoding="utf-8") as text:
-        yield from csv.DictReader(text)
+        for row in csv.DictReader(text):
+            yield {name: _as_written(cell) for name, cell in row.items()}
+
+
+def plain_cell(value: Any) -> Any:
+    """A text that a spreadsheet would run as a formula, with an apostrophe before it; else `value`.
+
+    Source: OWASP, CSV injection. Numbers, negative ones too, stay as they are; `read_csv` takes the
+    apostrophe away again.
+    """
+    if isinstance(value, str) and value.lstrip("'")[:1] in FORMULA and not _is_number(value):
+        return f"'{value}"
+    return value
+
+
+def _as_written(cell: Any) -> Any:
+    """What `plain_cell` was given; a row with too few or too many cells has other things than texts."""
+    escaped = isinstance(cell, str) and cell.startswith("'") and plain_cell(cell[1:]) == cell
+    return cell[1:] if escaped else cell
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

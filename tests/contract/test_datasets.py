@@ -25,6 +25,7 @@ from recitative.corpora.base import (
 )
 from recitative.corpora.layout import AUDIO_SUFFIXES
 from recitative.errors import UserError
+from recitative.files import plain_cell
 from recitative.vocabulary import QUADRANTS
 
 ADAPTERS = sorted(datasets())
@@ -147,6 +148,14 @@ def test_order_does_not_depend_on_the_file_system(
 
     monkeypatch.setattr(os, "walk", backwards)
     assert iterate(data, sections[name]) == before
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_no_id_is_a_formula(name: str, sections: dict[str, dict[str, Any]], data: Path) -> None:
+    """Tables that pandas reads hold ids as they are, whatever the file is called."""
+    for clip in clips_of(iterate(data, sections[name])):
+        assert clip.id.startswith(f"{name}/")
+        assert plain_cell(clip.id) == clip.id
 
 
 @pytest.mark.parametrize("name", ADAPTERS)

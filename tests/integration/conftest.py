@@ -11,7 +11,7 @@ from pathlib import Path
 
 import boto3
 import pytest
-from group import MEMBER, PASSWORD, Group
+from group import MEMBER, OTHER, Group
 from moto.server import ThreadedMotoServer
 from services import answers, environment, free_port, postgres, process, until
 
@@ -87,7 +87,7 @@ def group(moto_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iter
         started = Group(database, "s3://group/mlflow", moto_server.url, folder, keys, free_port())
         try:
             started.start()
-            for name, password in (MEMBER, ("bob", PASSWORD)):
+            for name, password in (MEMBER, OTHER):
                 subprocess.run(
                     ["recitative", "server", "add-user", name],
                     env=environment(

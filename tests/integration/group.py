@@ -7,12 +7,15 @@ from base64 import b64encode
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from services import environment, kill, process, until
 
 PASSWORD = "a long enough one"
 ADMIN = ("admin", PASSWORD)
 MEMBER = ("ada", "p@ss/word: of hers")  # with what an address must escape
+
+OTHER = ("bob", PASSWORD)
 
 
 @dataclass
@@ -76,15 +79,29 @@ class Group:
 
     def ask(self, path: str, who: tuple[str, str] | None = None, host: str = "") -> int:
         """The status of an answer; 0 where there is none."""
+        if path == "/health":
+            return self.request("GET", path, who, host=host)[0]
+        return self.request("POST", path, who, {"max_results": 5}, host)[0]
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        who: tuple[str, str] | None = None,
+        body: Any = None,
+        host: str = "",
+    ) -> tuple[int, str]:
+        """Status and text of an answer; 0 where there is none. `body`: bytes, or JSON."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         headers = {"Host": host or f"127.0.0.1:{self.port}", "Content-Type": "application/json"}
         if who:
             headers["Authorization"] = f"Basic {b64encode(':'.join(who).encode()).decode()}"
-        body = None if path == "/health" else json.dumps({"max_results": 5})
+        sent = body if body is None or isinstance(body, bytes) else json.dumps(body)
         try:
-            connection.request("POST" if body else "GET", path, body, headers)
-            return connection.getresponse().status
-        except OSError:
-            return 0
+            connection.request(method, path, sent, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode(errors="replace")
+        except OSError as error:
+            return 0, str(error)
         finally:
             connection.close()

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 BINARIES = Path(sys.executable).parent
+DATABASE_PASSWORD = "never-to-be-seen"  # PostgreSQL trusts whoever is on this machine
 DEADLINE = 120.0  # s until a service must be ready
 _NEVER = threading.Event()
 
@@ -105,7 +106,7 @@ def postgres(folder: Path) -> Iterator[str]:
             return done.returncode == 0
 
         until(made, "postgres")
-        yield f"postgresql://recitative@127.0.0.1:{port}/mlflow"
+        yield f"postgresql://recitative:{DATABASE_PASSWORD}@127.0.0.1:{port}/mlflow"
 
 
 def _unprivileged() -> pwd.struct_passwd | None:

@@ -1,7 +1,9 @@
 """A tracking server on PostgreSQL and S3: who may ask, who writes at once, what its death costs."""
 
+import json
 import multiprocessing
 import os
+import platform
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,10 +14,10 @@ import boto3
 import pytest
 import torch
 from click.testing import CliRunner
-from group import ADMIN, MEMBER, Group
+from group import ADMIN, MEMBER, OTHER, Group
 from projects import Project, grown_project
 from safetensors.torch import save_file
-from services import environment, process, until
+from services import DATABASE_PASSWORD, environment, process, until
 
 from conftest import Server
 from recitative.cli import cli
@@ -23,7 +25,7 @@ from recitative.errors import UserError
 from recitative.experiment.places import REPORT
 from recitative.files import read_csv
 from recitative.tracking import registry
-from recitative.tracking.runs import open_run
+from recitative.tracking.runs import ELSEWHERE, HOST, PID, open_run, reap
 from recitative.tracking.store import client, experiment_id
 
 pytestmark = pytest.mark.integration
@@ -79,12 +81,198 @@ def test_a_user_is_refused_in_one_line(group: Group, monkeypatch: pytest.MonkeyP
     assert "no server; set MLFLOW_TRACKING_URI" in add("", "eve", "there is no server")
 
 
-def test_the_secrets_are_the_owners_alone(group: Group) -> None:
+def test_the_secrets_are_the_owners_alone(group: Group, project_root: Path) -> None:
     for name in ("secret", "basic_auth.ini"):
         assert (group.folder / ".recitative" / "server" / name).stat().st_mode & 0o077 == 0
-    shown = subprocess.run(["ps", "ax", "-ww", "-o", "args"], capture_output=True, text=True)
-    assert group.artifacts in shown.stdout, "the server's command line is to be seen"
-    assert group.database not in shown.stdout
+    assert DATABASE_PASSWORD in group.database
+    processes = [path for path in Path("/proc").glob("[0-9]*") if (path / "cmdline").exists()]
+    shown = {path: (path / "cmdline").read_bytes().decode(errors="replace") for path in processes}
+    servers = [path for path, text in shown.items() if "uvicorn" in text or group.artifacts in text]
+    assert len(servers) >= 2, "the server's command lines are to be seen"
+    assert not [text for text in shown.values() if DATABASE_PASSWORD in text]
+    for path in servers:
+        assert (path / "environ").stat().st_mode & 0o077 == 0
+    given = f"DATABASE={group.database}"
+    refused = subprocess.run(
+        ["make", "-n", "tracking-server", given], cwd=project_root, capture_output=True, text=True
+    )
+    assert refused.returncode != 0
+    assert "export RECITATIVE_DATABASE" in refused.stderr
+    assert DATABASE_PASSWORD not in refused.stderr
+    started = CliRunner().invoke(
+        cli, ["server", "start", "--artifacts", "s3://x/y", "--database", group.database]
+    )
+    assert "export RECITATIVE_DATABASE" in str(started.exception)
+    assert DATABASE_PASSWORD not in str(started.exception)
+
+
+# What a member may do, over both of MLflow's addresses.
+
+ADDRESSES = ("/api/2.0", "/ajax-api/2.0")
+OUTSIDE = (
+    "file:///tmp/recitative-elsewhere", "/tmp/recitative-elsewhere", "s3://group/elsewhere",
+    "mlflow-artifacts:/1", "mlflow-artifacts://127.0.0.1/1", "http://127.0.0.1/x",
+)  # fmt: skip
+
+
+class Caller:
+    """A member, by one of the addresses."""
+
+    def __init__(self, group: Group, who: tuple[str, str], address: str) -> None:
+        self.group, self.who, self.address = group, who, address
+
+    def __call__(self, what: str, body: Any = None, method: str = "POST") -> int:
+        return self.full(what, body, method)[0]
+
+    def full(self, what: str, body: Any = None, method: str = "POST") -> tuple[int, str]:
+        path = what if what.startswith("/") else f"{self.address}/mlflow/{what}"
+        return self.group.request(method, path, self.who, body)
+
+    def make(self, what: str, body: Any) -> dict[str, Any]:
+        status, text = self.full(what, body)
+        assert status == 200, text
+        return dict(json.loads(text))
+
+    def run(self, **more: Any) -> tuple[str, str]:
+        """A new run's id, and the address of its artifacts behind the server."""
+        made = self.make("runs/create", {"experiment_id": experiment_id(), **more})["run"]
+        place = made["info"]["artifact_uri"].removeprefix("mlflow-artifacts:/")
+        return made["info"]["run_id"], f"{self.address}/mlflow-artifacts/artifacts/{place}"
+
+    def owner(self, run_id: str) -> str:
+        status, text = self.full(f"runs/get?run_id={run_id}", method="GET")
+        assert status == 200, text
+        tags = {tag["key"]: tag["value"] for tag in json.loads(text)["run"]["data"]["tags"]}
+        return str(tags["mlflow.user"])
+
+
+@pytest.fixture(params=ADDRESSES)
+def two(member: Group, request: pytest.FixtureRequest) -> tuple[Caller, Caller]:
+    """Ada and bob."""
+    assert experiment_id()
+    return Caller(member, MEMBER, request.param), Caller(member, OTHER, request.param)
+
+
+@pytest.mark.parametrize("address", [*ADDRESSES, "/api/3.0", "/ajax-api/3.0"])
+@pytest.mark.parametrize("who", [MEMBER, ADMIN], ids=["member", "admin"])
+def test_nothing_is_kept_outside_the_artifact_root(
+    member: Group, who: tuple[str, str], address: str
+) -> None:
+    ask = Caller(member, who, address)
+    for place in OUTSIDE:
+        for name in ("artifact_location", "artifactLocation"):
+            body = {"name": "elsewhere", name: place}
+            for sent in (body, json.dumps(body), [body]):
+                assert ask("experiments/create", sent) in (400, 403, 404), (place, sent)
+    found = ask("/api/2.0/mlflow/experiments/get-by-name?experiment_name=elsewhere", method="GET")
+    assert found in (403, 404)
+    run_id, place = Caller(member, who, "/api/2.0").run()
+    assert Caller(member, who, "/api/2.0")("registered-models/create", {"name": "x"}) in (200, 400)
+    inside = place.partition("/artifacts/")[2]
+    for source in (*OUTSIDE, f"mlflow-artifacts:/{inside}/../../x", "file:///etc", None,
+                   f"mlflow-artifacts:/{inside}/%2e%2e/x"):  # fmt: skip
+        body = {"name": "x", "source": source, "run_id": run_id}
+        assert ask("model-versions/create", body) in (400, 403, 404), source
+    for path in ("../../x", "/tmp/x", "..%2f..%2fx", "%252e%252e/x"):
+        upload = f"upload-artifact?run_uuid={run_id}&path={path}"
+        assert ask(upload, b"text") in (400, 403, 404), path
+        below = path.lstrip("/")  # an empty name between two slashes is none
+        assert below != path or ask(f"{place}/{path}", b"text", "PUT") in (400, 403, 404), path
+    assert not Path("/tmp/recitative-elsewhere").exists()
+
+
+def test_a_run_is_its_makers(two: tuple[Caller, Caller]) -> None:
+    ada, bob = two
+    claimed = {"user_id": "bob", "tags": [{"key": "mlflow.user", "value": "bob"}]}
+    run_id, place = ada.run(**claimed)
+    mine = {"run_id": run_id}
+    writes: list[tuple[str, dict[str, Any]]] = [
+        ("runs/set-tag", {**mine, "key": "mlflow.user", "value": "bob"}),
+        ("runs/set-tag", {**mine, "key": "a", "value": "b"}),
+        ("runs/delete-tag", {**mine, "key": "a"}),
+        ("runs/log-metric", {**mine, "key": "m", "value": 1, "timestamp": 1, "step": 0}),
+        ("runs/log-parameter", {**mine, "key": "p", "value": "1"}),
+        ("runs/log-batch", {**mine, **claimed, "metrics": [], "params": []}),
+        ("runs/update", {**mine, "status": "FINISHED"}),
+        ("runs/delete", mine),
+        ("runs/restore", mine),
+    ]
+    upload = f"/ajax-api/2.0/mlflow/upload-artifact?run_uuid={run_id}&path=by-page.txt"
+    for what, body in writes:
+        camel = {"runId": run_id} | {key: value for key, value in body.items() if key != "run_id"}
+        old = {"run_uuid": run_id} | {key: value for key, value in body.items() if key != "run_id"}
+        both = {**body, "run_uuid": bob.run()[0]}
+        for sent in (body, camel, old, both, json.dumps(body)):
+            assert bob(what, sent) in (400, 403), (what, sent)
+    assert bob(f"{place}/own.txt", b"bob's", "PUT") == 403
+    assert bob(f"{place}/../artifacts/own.txt", b"bob's", "PUT") in (400, 403)
+    assert bob(upload, b"bob's") == 403
+    for what, body in writes:
+        status, text = ada.full(what, body)
+        assert status == 200, (what, text)
+    assert ada.owner(run_id) == "ada"
+    assert ada("runs/delete-tag", {**mine, "key": "mlflow.user"}) == 403
+    assert ada(f"{place}/own.txt", b"ada's", "PUT") == 200
+    assert ada(upload, b"ada's") == 200
+    for name in ("own.txt", "by-page.txt"):
+        assert bob(f"{place}/{name}", method="DELETE") == 403
+        assert bob.full(f"{place}/{name}", method="GET") == (200, "ada's"), "reading is free"
+    assert ada(f"{place}/own.txt", method="DELETE") in (200, 204)
+    admin = Caller(ada.group, ADMIN, ada.address)
+    assert admin("runs/delete", mine) == 200
+    gone = {"run_id": "0" * 32, "key": "a", "value": "b"}
+    assert "RESOURCE_DOES_NOT_EXIST" in ada.full("runs/set-tag", gone)[1], "not: it is not yours"
+
+
+def test_what_all_share_is_the_administrators(two: tuple[Caller, Caller]) -> None:
+    ada, bob = two
+    the = {"experiment_id": experiment_id()}
+    name = f"shared{ada.address.replace('/', '-')}"
+    ada.make("registered-models/create", {"name": name})
+    run_id, place = ada.run()
+    source = "mlflow-artifacts:/" + place.partition("/artifacts/")[2]
+    tags = [{"key": "mlflow.user", "value": "bob"}, {"key": "sha256", "value": "0"}]
+    for _ in range(2):
+        ada.make("model-versions/create",
+                 {"name": name, "source": source, "run_id": run_id, "tags": tags})  # fmt: skip
+    one = {"name": name, "version": "1"}
+    for caller in (bob, ada):  # who made the experiment or the model has no more rights
+        for what, body, method in (
+            ("experiments/update", {**the, "new_name": "mine"}, "POST"),
+            ("experiments/delete", the, "POST"),
+            ("experiments/set-experiment-tag", {**the, "key": "a", "value": "b"}, "POST"),
+            ("registered-models/rename", {"name": name, "new_name": "mine"}, "POST"),
+            ("registered-models/delete", {"name": name}, "DELETE"),
+            ("model-versions/set-tag", {**one, "key": "sha256", "value": "1"}, "POST"),
+            ("model-versions/set-tag", {**one, "key": "mlflow.user", "value": "eve"}, "POST"),
+            ("model-versions/delete-tag", {**one, "key": "sha256"}, "DELETE"),
+            ("artifacts/presigned-upload-url", {"run_id": run_id, "path": "x"}, "POST"),
+            ("users/create", {"username": "eve", "password": "a long enough one"}, "POST"),
+            ("users/update-admin", {"username": caller.who[0], "is_admin": True}, "PATCH"),
+            ("users/update-password", {"username": "admin", "password": "x" * 20}, "PATCH"),
+            ("users/delete", {"username": "bob"}, "DELETE"),
+            ("webhooks", {"name": "w", "url": "http://127.0.0.1", "events": []}, "POST"),
+            ("traces", {**the, "timestamp_ms": 1}, "POST"),
+            ("logged-models", the, "POST"),
+            ("/v1/traces", {}, "POST"),
+            ("/api/3.0/mlflow/gateway/secrets/create", {"name": "x"}, "POST"),
+            (f"{ada.address}/mlflow-artifacts/mpu/create/1/{run_id}/artifacts/search",
+             {"path": "x", "num_parts": 1}, "POST"),
+        ):  # fmt: skip
+            status = caller(what, body, method)
+            assert status in (401, 403, 404, 405), (caller.who[0], what, status)
+    assert bob("model-versions/delete", one, "DELETE") == 403
+    alias = {"name": name, "alias": "champion"}
+    assert bob("registered-models/alias", {**alias, "version": "1"}) == 200
+    assert bob("registered-models/alias", alias, "DELETE") == 200
+    assert bob("model-versions/set-tag", {**one, "key": "note", "value": "good"}) == 200
+    assert bob("model-versions/update", {**one, "description": "good"}, "PATCH") == 200
+    assert bob("runs/search", {"experiment_ids": [experiment_id()]}) == 200
+    assert bob("/", method="GET") == 200
+    assert ada("model-versions/delete", one, "DELETE") == 200
+    admin = Caller(ada.group, ADMIN, ada.address)
+    assert admin("experiments/set-experiment-tag", {**the, "key": "a", "value": "b"}) == 200
+    assert admin("registered-models/delete", {"name": name}, "DELETE") == 200
 
 
 def write(uri: str, root: Path, number: int) -> None:
@@ -183,6 +371,29 @@ def test_a_member_promotes_what_another_registered(member: Group, tmp_path: Path
     assert list(client().get_registered_model("both").aliases) == [registry.CHAMPION]
     with pytest.raises(UserError, match="no such model in the registry"):
         registry.resolve("models:/neither@champion")
+
+
+def test_a_model_that_another_trained_is_registered_under_a_run_of_ones_own(
+    member: Group, tmp_path: Path
+) -> None:
+    """And what another left running on the same machine stays as it is."""
+    with open_run("training", {}, {}, measure=False) as training:
+        pass
+    made = client().create_run(experiment_id(), tags={HOST: platform.node(), PID: "4194305"})
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    save_file({"w": torch.full((3,), 7.0)}, bundle / "model.safetensors")
+    (bundle / "model.json").write_text("{}")
+    become(member.uri_of("bob"), tmp_path)
+    assert made.info.run_id not in reap()
+    version = registry.register("trained", bundle, training.id, {})
+    run = client().get_run(client().get_model_version("trained", version.number).run_id)
+    assert run.info.run_id != training.id
+    assert run.data.tags["mlflow.user"] == "bob"
+    assert run.data.tags[ELSEWHERE] == training.id
+    assert registry.register("trained", bundle, training.id, {}).number == version.number
+    become(member.uri, tmp_path)
+    assert made.info.run_id in reap()
 
 
 @pytest.fixture(scope="module")

@@ -75,6 +75,16 @@ def audio(folder: Path) -> set[str]:
     return {name for name in snapshot(folder) if name.endswith(AUDIO)}
 
 
+def test_an_unpacked_archive_without_git(clone: Project, mine: Path) -> None:
+    shutil.rmtree(clone.root / ".git")
+    assert "next: `dvc repro`" in clone.run("use-data", str(mine))
+    assert (clone.root / "data" / "CH818" / "CH818_AV.csv").exists()
+    assert clone.run("use-demo")
+    for command in (("params",), ("index",), ("audit", "data")):
+        error = clone.invoke(*command).exception
+        assert error is None or isinstance(error, UserError)
+
+
 def test_no_edit_of_a_tracked_file_is_reverted(clone: Project, mine: Path) -> None:
     edits = {"params.yaml": "# mine\n", ".gitignore": "my notes/\n", "dvc.yaml": "# mine\n"}
     for name, line in edits.items():
@@ -238,7 +248,7 @@ def test_links_in_the_users_tree(clone: Project, mine: Path, tmp_path: Path) -> 
     (elsewhere / "lost.flac").symlink_to(tmp_path / "nowhere.flac")
     refused = clone.invoke("use-data", str(mine)).exception
     assert isinstance(refused, UserError)
-    assert "nowhere.flac: a link leads there, but no file is" in str(refused)
+    assert "nowhere.flac: no file (a pipe, or a link to nothing)" in str(refused)
     assert snapshot(clone.root / "data") == before
     assert not list(clone.root.glob(".data*.partial"))
 

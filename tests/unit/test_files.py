@@ -1,5 +1,6 @@
 """Whole or not at all: what a reader finds is what was there, or all of what is new."""
 
+import csv
 import errno
 import json
 import math
@@ -9,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors import SafetensorError
 
 import tiny
 from recitative.errors import UserError
 from recitative.files import (
+    FORMULA,
     atomic_folder,
     atomic_path,
     read_csv,
@@ -177,6 +181,49 @@ def test_csv_round_trip(tmp_path: Path) -> None:
         {"id": 'a "b", c\nd', "x": "1.5", "y": ""},
         {"id": "声", "x": "0.30000000000000004", "y": ""},
     ]
+
+
+@pytest.mark.parametrize(
+    ("cell", "written"),
+    [
+        ("=1+1", "'=1+1"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("+49 30 1", "'+49 30 1"),
+        ("-M-", "'-M-"),
+        ("\t=1", "'\t=1"),
+        ("\r=1", "'\r=1"),
+        ("'=1", "''=1"),
+        ("-3.5", "-3.5"),
+        (-3.5, "-3.5"),
+        ("+1e-6", "+1e-6"),
+        ("'til Tuesday", "'til Tuesday"),
+        ("a=b", "a=b"),
+        ("", ""),
+        (None, ""),
+    ],
+)
+def test_no_cell_is_a_formula(cell: Any, written: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    write_csv(path, ("id", "x"), [{"id": cell, "x": 1}])
+    with path.open(newline="") as text:
+        assert next(csv.DictReader(text))["id"] == written
+    assert read_csv(path) == [{"id": "" if cell is None else str(cell), "x": "1"}]
+
+
+beginning = st.text("'=+-@\t\r\n 1e.", max_size=4)
+
+
+@given(st.lists(st.tuples(st.builds(str.__add__, beginning, st.text(max_size=3)), st.floats())))
+def test_any_text_comes_back(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, float]]
+) -> None:
+    path = tmp_path_factory.mktemp("csv") / "a.csv"
+    texts = [text.encode("utf-8", "ignore").decode().replace("\0", "") for text, _ in rows]
+    write_csv(path, ("x", "id"), [{"x": x, "id": t} for t, (_, x) in zip(texts, rows, strict=True)])
+    assert [row["id"] for row in read_csv(path)] == texts
+    with path.open(newline="", encoding="utf-8") as raw:
+        for row in csv.DictReader(raw):
+            assert row["id"][:1] not in FORMULA or float(row["id"]) is not None
 
 
 def test_a_row_with_an_unknown_column_writes_nothing(tmp_path: Path) -> None:

@@ -176,6 +176,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (lambda path: path.touch(), "an empty file"),
     "text": (lambda path: path.write_text("la la la"), "not an audio file"),
     "folder": (lambda path: path.mkdir(), "a folder, not a file"),
+    "pipe": (os.mkfifo, "a pipe, socket or device, not a file"),  # would never end
     "truncated": (_truncated, "truncated"),
     "silent": (lambda path: soundfile.write(path, np.zeros(32_000), 16_000), "silent"),
     "nan": (_nan, "NaN"),

@@ -92,6 +92,13 @@ def test_predictions_name_clip_segment_and_truth(segments: LabelledSegments) -> 
     np.testing.assert_array_equal(table[names].to_numpy(), np.arange(30).reshape(5, 6) / 100)
 
 
+def test_a_groups_name_is_no_formula_in_the_predictions(segments: LabelledSegments) -> None:
+    named = replace(segments, groups=["=1+1", "-M-", *segments.groups[2:]])
+    table = named.predictions(np.array([0, 5]), np.zeros((2, 6)))
+    assert table["group"].tolist() == ["'=1+1", "'-M-"]
+    assert table["clip"].tolist() == ["song/00", "song/01"]
+
+
 def test_segment_numbers_count_from_the_clips_first_even_where_it_is_not_shown(
     segments: LabelledSegments, parts: Parts
 ) -> None:

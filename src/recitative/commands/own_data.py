@@ -105,7 +105,9 @@ def _link(source: Path, target: Path) -> str:
     target.parent.mkdir(parents=True, exist_ok=True)
     source = source.resolve()
     if not source.is_file():
-        raise MissingDataError(f"{source}: a link leads there, but no file is; mend or remove it")
+        raise MissingDataError(
+            f"{source}: no file (a pipe, or a link to nothing); mend or remove it"
+        )
     with source.open("rb") as content, target.open("wb") as clone:
         try:
             fcntl.ioctl(clone, FICLONE, content.fileno())

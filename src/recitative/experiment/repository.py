@@ -68,12 +68,16 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 
 def dvc(*arguments: str) -> str:
-    """What a DVC command printed.
+    """What a DVC command printed; where there is no git, DVC is told so.
 
     Raises:
         UserError: it failed; with its reason.
     """
-    done = subprocess.run(["dvc", *arguments], capture_output=True, text=True, check=False)
+    command = ["dvc", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "is not a git repository" in done.stderr:  # unpacked from an archive
+        subprocess.run(["dvc", "config", "--local", "core.no_scm", "true"], check=True)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
         raise UserError(f"`dvc {' '.join(arguments)}` failed: {reason}")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from recitative.features.store import FeatureStore
+from recitative.files import plain_cell
 from recitative.vocabulary import POSITIVE, QUADRANTS
 
 
@@ -105,6 +106,8 @@ class LabelledSegments:
     def predictions(self, segments: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
         """Rows of predictions.csv, without the columns that say whose they are.
 
+        A group's name is a `plain_cell`; a clip's id begins with its adapter's, so it is one anyway.
+
         Args:
             segments: (B,) indices into the N.
             probabilities: (B, 6): Q1..Q4, positive arousal, positive valence.
@@ -114,7 +117,7 @@ class LabelledSegments:
         table = pd.DataFrame(
             {
                 "clip": [self.clips[c] for c in clip],
-                "group": [self.groups[c] for c in clip],
+                "group": [plain_cell(self.groups[c]) for c in clip],
                 "segment": segments - first,
             }
         )

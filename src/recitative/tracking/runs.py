@@ -174,22 +174,28 @@ def _open(
 
 
 def _existing(run_id: str) -> str | None:
-    """The id, if the store still has that run."""
+    """The id, if the store still has that run and lets this member write to it."""
     from mlflow.exceptions import MlflowException
 
     try:
         found = client().get_run(run_id)
     except MlflowException:
         return None
-    return run_id if found.info.lifecycle_stage == "active" else None
+    return run_id if found.info.lifecycle_stage == "active" and _is_mine(found) else None
+
+
+def _is_mine(found: Any) -> bool:
+    """Whether a run is this member's; a store without members is its owner's."""
+    member = os.environ.get("MLFLOW_TRACKING_USERNAME") if is_server() else None
+    return member is None or found.data.tags.get("mlflow.user") == member
 
 
 def run_here_or_new(run_id: str, name: str, tags: Mapping[str, Any]) -> str:
     """The id of a run of this store that a model trained by `run_id` can be registered under.
 
-    That run itself where it is in this store. Else (somebody else trained it, or mlflow.db was
-    removed) a new one with `tags`, whose tag `trained_elsewhere` is the original id; the next call
-    finds it again.
+    That run itself where it is in this store and one's own. Else (somebody else trained it, or
+    mlflow.db was removed) a new one with `tags`, whose tag `trained_elsewhere` is the original id;
+    the next call finds it again.
 
     Args:
         run_id: of the training, from run.json.
@@ -199,9 +205,10 @@ def run_here_or_new(run_id: str, name: str, tags: Mapping[str, Any]) -> str:
     if _existing(run_id):
         return run_id
     where = f"tags.{ELSEWHERE} = '{run_id}' AND attributes.status = 'FINISHED'"
-    for found in client().search_runs([experiment_id()], where, max_results=1):
-        return str(found.info.run_id)
-    click.echo(f"{name}: run {run_id} is not in this MLflow store; a new run stands for it")
+    for found in client().search_runs([experiment_id()], where):
+        if _is_mine(found):
+            return str(found.info.run_id)
+    click.echo(f"{name}: run {run_id} is not yours in this MLflow store; a new run stands for it")
     with open_run(name, {}, {**tags, ELSEWHERE: run_id}, measure=False) as made:
         return made.id
 
@@ -269,7 +276,8 @@ def reap() -> list[str]:
     gone = []
     for found in client().search_runs([experiment_id()], "attributes.status = 'RUNNING'"):
         tags = found.data.tags
-        if tags.get(HOST) == platform.node() and PID in tags and not _alive(tags):
+        here = tags.get(HOST) == platform.node() and PID in tags
+        if here and _is_mine(found) and not _alive(tags):
             client().set_terminated(found.info.run_id, "KILLED")
             gone.append(str(found.info.run_id))
     return gone

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 
@@ -71,7 +72,8 @@ class Server:
         _write_private(
             settings,
             "[mlflow]\n"
-            "default_permission = EDIT\n"  # a group: each goes on with the others' runs
+            "authorization_function = recitative.tracking.rules:authorize\n"
+            "default_permission = MANAGE\n"  # what the rules let through
             f"database_uri = {self._url().replace('%', '%%')}\n"
             "admin_username = admin\n"
             # Hashing a password takes longer than answering, and a training asks often.
@@ -114,7 +116,15 @@ def start(
     allowed_hosts: tuple[str, ...],
     workers: int,
 ) -> None:
-    """`recitative server start`: see `Server`."""
+    """`recitative server start`: see `Server`.
+
+    Raises:
+        UserError: the database's password was typed as an option.
+    """
+    if urlsplit(database).password and os.environ.get("RECITATIVE_DATABASE") != database:
+        raise UserError(
+            "--database: the process list shows its password; export RECITATIVE_DATABASE instead"
+        )
     folder = Path(".recitative") / "server"
     serve(Server(database, artifacts, host, port, allowed_hosts, workers, folder))
 
@@ -122,8 +132,7 @@ def start(
 def add_user(name: str, password: str) -> None:
     """Give somebody a name and a password on the server that MLFLOW_TRACKING_URI names.
 
-    They may promote and demote everybody's models: to take an alias away MLflow asks for more than the
-    right to edit.
+    What they may do then: `recitative.tracking.rules`.
 
     Raises:
         UserError: there is no server, or it refuses: the name is taken, the password too short, you
@@ -140,9 +149,7 @@ def add_user(name: str, password: str) -> None:
             f"{tracking_uri()}: no server; set MLFLOW_TRACKING_URI=http://admin:PASSWORD@HOST:PORT"
         )
     try:
-        users = get_app_client("basic-auth", tracking_uri=tracking_uri())
-        users.create_user(name, password)
-        users.grant_user_permission(name, "registered_model", "*", "MANAGE")
+        get_app_client("basic-auth", tracking_uri=tracking_uri()).create_user(name, password)
     except MlflowException as error:
         raise UserError(f"{name}: no such user was made: {' '.join(str(error).split())}") from error
     click.echo(f"{name} may read and write; MLFLOW_TRACKING_URI=http://{name}:PASSWORD@HOST:PORT")
