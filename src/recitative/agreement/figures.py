@@ -1,7 +1,7 @@
 """Pictures of how far raters agree, each at the width of a column and of a page.
 
-Colours are Okabe and Ito's, told apart by colour-blind readers; each group has its own marker too,
-so that a picture survives a grey printer. A matrix diverges from white at chance.
+Each group has its own marker too, so that a picture survives a grey printer. A matrix
+diverges from white at chance.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,18 +14,17 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from recitative.agreement.alpha import Level, pairwise_agreement
+from recitative.agreement.alpha import Floats, Level, pairwise_agreement
 from recitative.agreement.consensus import Classes, confusion_between_raters
 from recitative.agreement.ratings import Ratings
+from recitative.drawing import BLUE, GREEN, ORANGE, PURPLE, confusions_figure
 from recitative.errors import UserError
 from recitative.evaluation.metrics import LABELS
 from recitative.files import atomic_path
 
-Floats = npt.NDArray[np.float64]
-
 WIDTHS = {"column": 3.5, "page": 7.2}  # inches, as set in two columns
 DPI = 200
-OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 MOST_RATERS = 150  # a matrix of more is a grey field; those with the most ratings are shown
 STYLE: dict[Any, Any] = {
@@ -101,7 +100,7 @@ def plot_alpha(rows: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
             height = np.array([values.index(row["emotion"]) for row in chosen]) + offset
             alpha = np.array([row["alpha"] for row in chosen])
             whole = group == "all"
-            color = "#000000" if whole else OKABE_ITO[place % (len(OKABE_ITO) - 1)]
+            color = "#000000" if whole else COLOURS[place % len(COLOURS)]
             with_interval = [i for i, row in enumerate(chosen) if row["low"] is not None]
             axes.hlines(
                 height[with_interval],
@@ -223,38 +222,15 @@ def plot_confusion(
     Returns:
         The files written.
     """
-    panels = list(confusions.items())
+    shares = {f"{name}, %": np.asarray(matrix) for name, matrix in confusions.items()}
     written = []
     for name, width in WIDTHS.items():
-        columns = min(len(panels), 2 if name == "column" else 4)
-        lines = -(-len(panels) // columns)
-        side = min(width / columns, 2.6)
         with matplotlib.rc_context(STYLE):
-            figure = Figure(figsize=(width, 0.3 + lines * (side + 0.15)), layout="constrained")
-            grid = figure.subplots(lines, columns, squeeze=False)
-            for axes, (title, matrix) in zip(grid.flat, panels, strict=False):
-                _confusion_panel(axes, title, np.asarray(matrix, dtype=np.float64), classes)
-            for axes in grid.flat[len(panels) :]:
-                axes.set_axis_off()
-            figure.supxlabel("another rater", fontsize=8)
-            figure.supylabel("one rater", fontsize=8)
+            figure = confusions_figure(
+                shares, classes, ("another rater", "one rater"), width, 2 if name == "column" else 4
+            )
             written.append(_save(figure, folder / f"confusion-{name}.png"))
     return written
-
-
-def _confusion_panel(axes: Axes, title: str, matrix: Floats, classes: Sequence[str]) -> None:
-    colours = matplotlib.colormaps["Blues"].with_extremes(bad="#d9d9d9")
-    axes.imshow(matrix, cmap=colours, vmin=0, vmax=1)
-    for row, column in np.ndindex(matrix.shape):
-        share = matrix[row, column]
-        text = "–" if np.isnan(share) else f"{100 * share:.0f}"
-        shade = "white" if share > 0.7 else "black"
-        axes.text(column, row, text, ha="center", va="center", color=shade, fontsize=7.5)
-    axes.set_xticks(range(len(classes)), classes)
-    axes.set_yticks(range(len(classes)), classes)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    axes.set_title(f"{title}, %")
 
 
 def _narrow(axes: Axes) -> bool:

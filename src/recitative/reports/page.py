@@ -14,6 +14,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure as Picture
 
+from recitative.drawing import confusions_figure, row_shares
 from recitative.evaluation.comparisons import NO_PRETRAINING
 from recitative.evaluation.metrics import LABELS, TASKS
 from recitative.files import atomic_path, write_csv
@@ -387,8 +388,13 @@ def _pictures(evidence: Evidence) -> dict[str, Picture]:
         drawn[f"forest-{music}"] = figures.forest_figure(evidence.cells, music, note)
         panels = confusion_panels(evidence.confusions, evidence.cells, music)
         if panels:
-            titled = {f"{mode}: {name}": m for mode, of in panels.items() for name, m in of.items()}
-            drawn[f"confusion-{music}"] = figures.confusions_figure(titled, note)
+            titled = {
+                f"{mode}\n{name}": row_shares(m)
+                for mode, of in panels.items()
+                for name, m in of.items()
+            }
+            names = f"predicted\n{note}".rstrip(), "true, %"
+            drawn[f"confusion-{music}"] = confusions_figure(titled, LABELS["quadrant"], names)
     for name, answer in zip(
         ("pretraining", "language"), reading.answers(evidence.comparisons), strict=True
     ):
