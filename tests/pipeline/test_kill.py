@@ -111,7 +111,11 @@ def test_pretraining_goes_on_to_the_same_weights(
             1,
         ),  # told, but the run not ended
         ("recitative.experiment.repeats::write_json", "after", 1),  # but for the run's last word
-        ("recitative.experiment.repeats::write_predictions", "before", 1),  # while the output is written
+        (
+            "recitative.experiment.repeats::write_predictions",
+            "before",
+            1,
+        ),  # while the output is written
     ],
 )
 def test_transfer_goes_on_to_the_same_predictions(

@@ -61,7 +61,9 @@ class Content:
     missing: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # why, by music, control
     decisions: Sequence[Mapping[str, Any]] = ()  # decision.json
     runs: Mapping[str, str] = field(default_factory=dict)  # ids by cell, e.g. ``eng2eng full 0``
-    earlier: Sequence[Mapping[str, Any]] = ()  # `tracking.past_runs.earlier_results`, this run's too
+    earlier: Sequence[
+        Mapping[str, Any]
+    ] = ()  # `tracking.past_runs.earlier_results`, this run's too
     labels: Sequence[Mapping[str, Any]] = ()  # rows of `comparisons.compare_labels`
     searched: bool = False  # whether the page of the search, search.html, lies beside this one
     matrix: Sequence[MatrixCell] = ()  # of every experiment on the same songs, this one among them
