@@ -41,14 +41,9 @@ class LeakError(UserError):
 def certify(
     index: Index, splits: Splits, split: SplitConfig, seed: int, notes: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Check the splits of all roles and state what was found.
+    """Check the splits of all roles, made on the root `seed`, and state what was found.
 
-    Args:
-        index: the clips of each role in SOURCE_ROLES.
-        splits: the rows of each role; ``speech-mix`` is looked up in both speech roles.
-        split: how they were made.
-        seed: the root seed that they were made on.
-        notes: what `make_splits` had to say, kept in the certificate.
+    ``speech-mix`` is looked up in both speech roles; `notes` are those of `make_splits`.
 
     Returns:
         ``certificate.json``: ``hash``, ``hashes`` (of the index and of the splits alone), ``seed``,
@@ -94,10 +89,6 @@ def find_leaks(index: Index, splits: Splits, split: SplitConfig, seed: int) -> l
 
 def audit_splits(index_folder: Path, splits_folder: Path) -> list[str]:
     """Check the files as they are now, and whether they are still those of the certificate.
-
-    Args:
-        index_folder: holds ``<role>.csv`` of SOURCE_ROLES.
-        splits_folder: holds the certificate and ``<role>.csv`` of each role that it names.
 
     Returns:
         The leaks, a sentence each; empty when clean.

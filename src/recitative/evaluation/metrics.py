@@ -134,11 +134,7 @@ def check_predictions(predictions: pd.DataFrame, source: str = "predictions.csv"
 def to_song_level(predictions: pd.DataFrame) -> pd.DataFrame:
     """One row a song and repeat: the mean of its segments' probabilities.
 
-    Args:
-        predictions: a table with `PREDICTION_COLUMNS`, any number of cells and repeats.
-
-    Returns:
-        The same columns but `segment`, sorted by arch, transfer mode, repeat and clip.
+    The same columns but `segment`, sorted by arch, transfer mode, repeat and clip.
 
     Raises:
         UserError: the table cannot be scored, or one clip has two groups or two quadrants.
@@ -183,13 +179,7 @@ def decide(predictions: pd.DataFrame, task: Task) -> tuple[Codes, Codes]:
 def score(true: ArrayLike, predicted: ArrayLike, task: Task) -> Score:
     """Score decisions as scikit-learn does; a class that never occurs counts as 0, in macro too.
 
-    Args:
-        true: (N,) codes into ``LABELS[task]``.
-        predicted: (N,) codes.
-        task: which of the three tasks.
-
-    Returns:
-        Per class, macro and weighted figures, accuracy and the confusion matrix.
+    Both are (N,) codes into ``LABELS[task]``.
 
     Raises:
         UserError: there is nothing to score.
@@ -229,11 +219,8 @@ def score(true: ArrayLike, predicted: ArrayLike, task: Task) -> Score:
 def macro_f1_from_confusion(confusions: ArrayLike) -> Floats:
     """Macro F of many confusion matrices at once: what `score` gives, without its cost.
 
-    Args:
-        confusions: (..., K, K) counts, rows true, columns predicted.
-
-    Returns:
-        (...) in [0, 1]; a class that neither occurs nor is predicted counts as 0.
+    (..., K, K) counts, rows true, columns predicted, to (...) in [0, 1]; a class that neither occurs
+    nor is predicted counts as 0.
     """
     counts = np.asarray(confusions, dtype=np.float64)
     hits = np.diagonal(counts, axis1=-2, axis2=-1)

@@ -142,10 +142,7 @@ def settings_figure(
 ) -> Figure:
     """Quadrant macro F by setting, a panel a music set and mode, a colour an arch and experiment.
 
-    Args:
-        panels: of `matrix.by_setting`.
-        cells: the whole matrix.
-        note: written below.
+    `panels` are those of `matrix.by_setting`; `note` is written below.
     """
     keys = series_keys(panels)
     figure = Figure(figsize=(7, 5))

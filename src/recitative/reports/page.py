@@ -329,10 +329,6 @@ def earlier_table(
     Args:
         earlier: rows of `tracking.past_runs.earlier_results`.
         present: those that are this run's.
-
-    Returns:
-        Dictionaries with experiment, protocol, arch, transfer_mode, dvc_experiment,
-        certificate_hash, `present`, and `f1` by pairing (``none2eng``: the mode's own control).
     """
     named = ("experiment", "protocol", "arch", "dvc_experiment", "certificate_hash")
     lines: dict[tuple[str, ...], dict[str, Any]] = {}

@@ -44,17 +44,9 @@ def write_latex(
 def latex_table(
     cells: Sequence[Cell], music: str, task: str, synthetic: bool, ceilings: Ceilings | None = None
 ) -> str:
-    r"""A floating table of F at song level, for the package booktabs.
+    """A floating table of F at song level, for the package booktabs.
 
-    Args:
-        cells: of any music set.
-        music: language of the set that is shown.
-        task: quadrant, arousal or valence.
-        synthetic: whether the caption must say that the corpus is made up.
-        ceilings: what one listener reaches; a set without several raters is not in it.
-
-    Returns:
-        LaTeX, from ``\begin{table}`` to ``\end{table}``.
+    The caption says where the corpus is made up; a set without several raters has no ceiling.
     """
     groups = grouped(cells, music)
     shown = [cell for group in groups.values() for cell in group]
@@ -71,12 +63,7 @@ def latex_table(
 
 
 def latex_matrix(table: PaperTable, synthetic: bool) -> str:
-    r"""One of the paper's two tables as a floating one for booktabs: printed F, ours with interval.
-
-    Args:
-        table: of `matrix.paper_tables`.
-        synthetic: whether the caption must say that the corpus is made up.
-    """
+    """One of the paper's two tables as a floating one for booktabs: printed F, ours with interval."""
     caption = (
         f"{PRINTED_BY[table.number]}. F as printed (P: weighted over segments, one run) and ours (O: "
         "macro over songs, mean over repeats, 95 % interval). ▲ ▼: better or worse than the same "
@@ -129,15 +116,8 @@ def summary_text(
 ) -> str:
     """The results as plain text: modes × pairings and controls, promoted models, the report's path.
 
-    Args:
-        cells: as `cells.read_cells` gives them.
-        decisions: the content of decision.json; empty where nothing was registered.
-        synthetic: whether the corpus is made up.
-        page: where the report lies.
-        ceilings: what one listener reaches; a set without several raters is not in it.
-
-    Returns:
-        Lines of at most 80 characters, but for a registry's own reasons.
+    `decisions` is the content of decision.json, empty where nothing was registered. Lines have at
+    most 80 characters, but for a registry's own reasons.
     """
     sets = list(dict.fromkeys(cell.music for cell in cells))
     lines = [SYNTHETIC, ""] if synthetic else []

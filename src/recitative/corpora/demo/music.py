@@ -84,14 +84,9 @@ def draw_style(language: Language, rng: np.random.Generator) -> Style:
 def draw_cues(
     arousal: float, valence: float, style: Style, spread: float, rng: np.random.Generator
 ) -> Cues:
-    """Draw the cues of a piece.
+    """Draw the cues of a piece of this arousal and valence, each in [-1, 1].
 
-    Args:
-        arousal: In [-1, 1].
-        valence: In [-1, 1].
-        style: The artist's habits.
-        spread: Standard deviation of every cue, on the scale of arousal and valence.
-        rng: The piece's stream.
+    `spread` is the standard deviation of every cue, on the same scale.
     """
 
     def lean(on_arousal: float, on_valence: float) -> float:
@@ -119,13 +114,7 @@ def play(
 ) -> NDArray[np.float32]:
     """Compose and render a piece: mono samples at 22.05 kHz, of peak 0.55.
 
-    Args:
-        language: `eng` is Western and diatonic, `man` Chinese and pentatonic.
-        arousal: In [-1, 1].
-        valence: In [-1, 1].
-        style: The artist's habits.
-        seconds: Length.
-        rng: The piece's stream.
+    Arousal and valence are in [-1, 1]; `eng` is Western and diatonic, `man` Chinese and pentatonic.
     """
     cues = draw_cues(arousal, valence, style, SPREAD[language], rng)
     notes, beats = compose(language, cues, style, seconds, rng)

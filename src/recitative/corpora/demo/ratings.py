@@ -34,21 +34,13 @@ def draw_ratings(
     language: Language,
     rng: np.random.Generator,
 ) -> list[Rating]:
-    """Draw the answers to one clip.
+    """Draw the answers to one clip of this arousal and valence, each in [-1, 1] and not 0.
 
-    The means over the raters have the signs of `arousal` and `valence`, so that the quadrant that
-    the raters give is the one the clip was composed in: answers for which they have not are drawn
-    again.
-
-    Args:
-        arousal: In [-1, 1], not 0.
-        valence: In [-1, 1], not 0.
-        raters: The listeners; a few of them leave the clip out, never all.
-        language: Which set; `man` is noisier.
-        rng: The clip's stream.
+    The means over the raters have their signs, so that the quadrant that the raters give is the one
+    the clip was composed in: answers for which they have not are drawn again.
 
     Returns:
-        One rating a rater who answered, each in [-10, 10] in steps of 0.1.
+        One rating a rater who answered (never none), each in [-10, 10] in steps of 0.1.
     """
 
     def answer(truth: float, bias: float, reach: float) -> float:

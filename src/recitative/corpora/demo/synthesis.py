@@ -78,15 +78,10 @@ def render(
     drive: float,
     rng: np.random.Generator,
 ) -> NDArray[np.float32]:
-    """Add notes and percussion up.
+    """Add notes and percussion up; notes past the end are cut.
 
-    Args:
-        notes: Tones; those past the end are cut.
-        beats: Percussion.
-        seconds: Length of the result.
-        brightness: Taken off every timbre's slope; > 0 is brighter.
-        drive: Gain into a tanh, which compresses: about 0.5 (untouched) to 6 (loud throughout).
-        rng: For the noise in the percussion.
+    `brightness` is taken off every timbre's slope. `drive` is the gain into a tanh, which
+    compresses: about 0.5 (untouched) to 6 (loud throughout).
 
     Returns:
         Mono samples at 22.05 kHz, of peak PEAK.
