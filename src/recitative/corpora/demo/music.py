@@ -105,13 +105,9 @@ def draw_cues(
 
 
 def play(
-    language: Language,
-    arousal: float,
-    valence: float,
-    style: Style,
-    seconds: float,
+    language: Language, arousal: float, valence: float, style: Style, seconds: float,
     rng: np.random.Generator,
-) -> NDArray[np.float32]:
+) -> NDArray[np.float32]:  # fmt: skip
     """Compose and render a piece: mono samples at 22.05 kHz, of peak 0.55.
 
     Arousal and valence are in [-1, 1]; `eng` is Western and diatonic, `man` Chinese and pentatonic.
@@ -188,14 +184,9 @@ def _clash(cues: Cues, rng: np.random.Generator) -> int:
 
 
 def _accompany(
-    chord: list[float],
-    position: int,
-    onset: float,
-    beat: float,
-    cues: Cues,
-    style: Style,
+    chord: list[float], position: int, onset: float, beat: float, cues: Cues, style: Style,
     rng: np.random.Generator,
-) -> list[Note]:
+) -> list[Note]:  # fmt: skip
     """The bass on the first and third beat; the chord broken where dense, else held."""
     notes = []
     if position % 2 == 0:

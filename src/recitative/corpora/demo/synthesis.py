@@ -40,12 +40,8 @@ TIMBRES = {
 
 # First two formants of sung vowels, Hz (a, e, i, o, u), and a singer's third.
 VOWELS = (
-    (800, 1200, 2800),
-    (500, 1900, 2700),
-    (300, 2300, 3000),
-    (500, 900, 2600),
-    (350, 700, 2500),
-)
+    (800, 1200, 2800), (500, 1900, 2700), (300, 2300, 3000), (500, 900, 2600), (350, 700, 2500),
+)  # fmt: skip
 _FORMANT_WIDTH = 130.0  # Hz
 
 
@@ -71,13 +67,9 @@ class Beat:
 
 
 def render(
-    notes: Sequence[Note],
-    beats: Sequence[Beat],
-    seconds: float,
-    brightness: float,
-    drive: float,
+    notes: Sequence[Note], beats: Sequence[Beat], seconds: float, brightness: float, drive: float,
     rng: np.random.Generator,
-) -> NDArray[np.float32]:
+) -> NDArray[np.float32]:  # fmt: skip
     """Add notes and percussion up; notes past the end are cut.
 
     `brightness` is taken off every timbre's slope. `drive` is the gain into a tanh, which
