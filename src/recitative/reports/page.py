@@ -21,7 +21,7 @@ from recitative.files import atomic_path, write_csv
 from recitative.reports import figures, matrix, results
 from recitative.reports.headline import headline
 from recitative.reports.links import MlflowLinks
-from recitative.reports.matrix import MatrixCell, PaperTable, Scores
+from recitative.reports.matrix import MatrixCell, PaperTable
 from recitative.reports.results import Cell, Comparison
 from recitative.reports.tables import SYNTHETIC, bounds, latex_matrix, write_latex
 from recitative.vocabulary import LANGUAGES, PAIRINGS, SETTINGS
@@ -120,7 +120,9 @@ def render(content: Content) -> str:
         "bounds": bounds,
         "percent": lambda share: f"{100 * share:.0f}",
         "at": position,
-        "prf": lambda scores: " ".join(f"{n:.2f}".lstrip("0") for n in _prf(scores)),
+        "prf": lambda scores: " ".join(
+            f"{n:.2f}".lstrip("0") for n in (scores.precision, scores.recall, scores.f1)
+        ),
         "signed": results.signed,
         "pairing": matrix.pairing_name,
         "mode": results.mode_name,
@@ -130,7 +132,8 @@ def render(content: Content) -> str:
         "yaml": lambda values: yaml.safe_dump(values, sort_keys=False, allow_unicode=True),
     }
     averages = ("weighted", "macro") if content.average == "weighted" else ("macro", "weighted")
-    present = present_runs(content)
+    mine = set(content.runs.values())
+    present = [row for row in content.earlier if mine & set(row["run_ids"])]  # this very run's
     text = environment.get_template("report.html.j2").render(
         content=content,
         css=(HERE / "report.css").read_text(encoding="utf-8"),
@@ -174,10 +177,6 @@ def _curve_groups(content: Content) -> Iterator[tuple[str, list[dict[str, Any]]]
         yield f"{arch.upper()}, experiment {experiment}", curves(content.histories)
     for (arch, experiment), histories in content.curves.items():
         yield f"{arch.upper()}, experiment {experiment} (from MLflow)", curves(histories)
-
-
-def _prf(scores: Scores) -> tuple[float, float, float]:
-    return scores.precision, scores.recall, scores.f1
 
 
 def _tables(content: Content) -> list[PaperTable]:
@@ -313,12 +312,6 @@ def curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> list[dict[
             }
         )
     return panels
-
-
-def present_runs(content: Content) -> list[Mapping[str, Any]]:
-    """Those of the earlier results that are this very run's."""
-    mine = set(content.runs.values())
-    return [row for row in content.earlier if mine & set(row["run_ids"])]
 
 
 def earlier_table(

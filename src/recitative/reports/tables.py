@@ -119,14 +119,15 @@ def summary_text(
     `decisions` is the content of decision.json, empty where nothing was registered. Lines have at
     most 80 characters, but for a registry's own reasons.
     """
-    sets = list(dict.fromkeys(cell.music for cell in cells))
+    songs = {cell.music: cell.songs for cell in cells}
+    sets = list(songs)
     lines = [SYNTHETIC, ""] if synthetic else []
     repeats = max(len(cell.repeats) for cell in cells)
     archs = "/".join(dict.fromkeys(cell.arch.upper() for cell in cells))
     lines += [
         f"Quadrant macro F at song level, {archs}, mean of {repeats} repeats, [95 % interval]",
         f"{'':32}" + "".join(f"{music_name(music):22}" for music in sets),
-        f"{'':32}" + "".join(f"{_songs(cells, music):22}" for music in sets),
+        f"{'':32}" + "".join(f"{songs[music]} test songs".ljust(22) for music in sets),
     ]
     by_set = {music: grouped(cells, music) for music in sets}
     for group in dict.fromkeys(name for groups in by_set.values() for name in groups):
@@ -136,7 +137,8 @@ def summary_text(
             for cell in by_set[music].get(group, []):
                 rows.setdefault(cell.name, {})[music] = cell
         for name in sorted(rows, key=_speech_first):
-            shown = [_figure(rows[name].get(music)) for music in sets]
+            found = [rows[name].get(music) for music in sets]
+            shown = [f"{c.quadrant.f1:.2f} {bounds(c.quadrant)}" if c else "-" for c in found]
             lines.append(f"  {name:30}" + "".join(f"{text:22}" for text in shown))
     of_listeners = [(ceilings or {}).get(music, {}).get("quadrant") for music in sets]
     if any(of_listeners):
@@ -149,18 +151,10 @@ def summary_text(
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _songs(cells: Sequence[Cell], music: str) -> str:
-    return f"{next(cell.songs for cell in cells if cell.music == music)} test songs"
-
-
 def _speech_first(name: str) -> int:
     """English, Mandarin, mixed in this order whatever the music; controls keep theirs."""
     speeches = [f"{LANGUAGES[language]} speech" for language in SPEECH]
     return speeches.index(name) if name in speeches else len(speeches)
-
-
-def _figure(cell: Cell | None) -> str:
-    return f"{cell.quadrant.f1:.2f} {bounds(cell.quadrant)}" if cell else "-"
 
 
 def _promotion(decision: Mapping[str, Any]) -> str:
