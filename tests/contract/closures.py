@@ -32,6 +32,7 @@ EXEMPT = {
     "recitative.experiment.places": "names of folders, which dvc.yaml lists",
     "recitative.experiment.repository": "asks DVC and git what they know",
     "recitative.experiment.work": "what is computed again, not what comes of it",
+    "recitative.drawing": "draws what was computed",
     "recitative.learning.allocation": "what is done with freed memory",
     "recitative.corpora.certificate": "refuses a split that leaks; `split` alone writes what it finds",
     "recitative.learning.checkpoint": "a resumed training ends in the same bytes (tests/pipeline)",
@@ -40,10 +41,10 @@ EXEMPT = {
 STILL = {
     "split": ("recitative.corpora.certificate",),
     "search": ("recitative.reports.search_page",),
-    "agreement": ("recitative.agreement.figures",),
+    "agreement": ("recitative.agreement.figures", "recitative.drawing"),
     "claims": ("recitative.tracking.past_runs",),
     "register": ("recitative.tracking.registry", "recitative.tracking.pyfunc_model"),
-    "report": ("recitative.reports.", "recitative.tracking.past_runs"),
+    "report": ("recitative.reports.", "recitative.drawing", "recitative.tracking.past_runs"),
 }
 # Imported by name while the program runs, which no import statement shows.
 ADAPTERS = tuple(
@@ -102,6 +103,15 @@ def path_of(module: str) -> str:
 
 
 @cache
+def data_of(module: str) -> frozenset[str]:
+    """The files that a module reads from beside itself, as dvc.yaml names them."""
+    path = ROOT / path_of(module)
+    names = set(re.findall(r'"([\w.]+\.(?:csv|txt))"', path.read_text())) | {f"{path.stem}.csv"}
+    found = (file for name in names for file in path.parent.rglob(name))
+    return frozenset(file.relative_to(ROOT).as_posix() for file in found)
+
+
+@cache
 def stages() -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load(PIPELINE.read_text())["stages"]
     return found
@@ -113,7 +123,7 @@ def listed(stage: str) -> list[str]:
 
 
 def expected(stage: str) -> list[str]:
-    """The code that it should list: files, and folders where all of a folder counts."""
+    """The code and data that it should list: files, and folders where all of a folder counts."""
     files = set(map(path_of, closure(stage)))
     for folder in {Path(file).parent for file in files}:
         inside = {
@@ -123,7 +133,10 @@ def expected(stage: str) -> list[str]:
         }
         if inside <= files and len(inside) > 1:
             files = files - inside | {folder.as_posix()}
-    return sorted(files)
+    data = {file for module in closure(stage) for file in data_of(module)}
+    return sorted(
+        files | {file for file in data if not any(file.startswith(f"{f}/") for f in files)}
+    )
 
 
 if __name__ == "__main__":
