@@ -10,11 +10,8 @@ from hypothesis import strategies as st
 import tiny
 from recitative.cli import cli
 from recitative.commands import cost
-from recitative.commands.rates import Rates, measure
+from recitative.commands.cost import Rates, measure
 from recitative.errors import UserError
-from recitative.learning.config import FitConfig, PretrainConfig, TransferConfig
-from recitative.models.config import ClassifierConfig
-from recitative.models.storage import describe
 
 ROOT = Path(__file__).parents[2]
 RATES = Rates(pretrain=100, encode=10, frozen=5, finetune=200, predict=8, memory=1e9)
@@ -102,16 +99,25 @@ def test_all_there_is_needs_an_index(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("arch", ["scae", "cpc"])
-def test_rates_are_measured_of_the_real_work(arch: str, tmp_path: Path) -> None:
-    fit = FitConfig(epochs=50, batch_size=64, learning_rate=1e-3)
-    classifier = ClassifierConfig(trunk=(8,), block=(8,))
-    description = describe(arch, tiny.ENCODER, tiny.CONFIGS[arch], tiny.BANDS, tiny.FRAMES)
-    description |= {"head": "flatten", "classifier": classifier.model_dump(mode="json")}
-    rates = measure(
-        PretrainConfig(arch=arch, **fit.model_dump()), tiny.ENCODER, tiny.CONFIGS[arch],
-        TransferConfig(repeats=1, classifier=classifier, frozen=fit, finetune=fit),
-        description, tiny.HOP, 0.032, tiny.CPU, tmp_path,
-    )  # fmt: skip
+def test_rates_are_measured_of_the_real_work(arch: str) -> None:
+    ((_, params),) = grid(f"pretrain.arch={arch}", f"features.n_mels={tiny.BANDS}")
+    fit = {"epochs": 50, "batch_size": 64}
+    classifier = params.transfer.classifier.model_copy(update={"trunk": (8,), "block": (8,)})
+    small = {
+        "encoder": tiny.ENCODER, arch: tiny.CONFIGS[arch],
+        "features": params.features.model_copy(
+            update={"segment_frames": tiny.FRAMES, "segment_hop": tiny.HOP}
+        ),
+        "pretrain": params.pretrain.model_copy(update=fit),
+        "transfer": params.transfer.model_copy(
+            update={
+                "classifier": classifier, "frozen": params.transfer.frozen.model_copy(update=fit),
+                "finetune": params.transfer.finetune.model_copy(update=fit),
+            }
+        ),
+        "compute": params.compute.model_copy(update={"device": "cpu"}),
+    }  # fmt: skip
+    rates = measure(params.model_copy(update=small))
     assert all(value > 0 for value in vars(rates).values())
 
 

@@ -185,5 +185,5 @@ def test_a_picture_of_raters_who_share_little(tmp_path):
     path = tmp_path / "few.csv"
     path.write_text("who,clip,joy,sad\na,1,1,2\nb,1,2,\na,2,3,2\nb,2,2,\nb,3,1,\nc,3,1,5\n")
     ratings = read_ratings(path, ["who"], "clip", ["joy", "sad"])
-    written = plot_rater_matrix(ratings.rater, ratings.unit, ratings.values, "ordinal", tmp_path)
+    written = plot_rater_matrix(ratings, "ordinal", tmp_path)
     assert all(path.stat().st_size > 1000 for path in written)

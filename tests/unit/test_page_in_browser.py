@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_reports import Evidence, evidence, files  # noqa: F401
+from test_reports import Content, evidence, files  # noqa: F401
 
 from recitative.reports.page import write_report
 
@@ -69,7 +69,7 @@ document.body.append(answer);
 
 
 @pytest.fixture(scope="module")
-def page(evidence: Evidence, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
+def page(evidence: Content, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
     written = write_report(evidence, tmp_path_factory.mktemp("page"))
     text = written.read_text(encoding="utf-8")
     probed = text.replace("<head>", f"<head>{LISTEN}", 1).replace("</body>", f"{PROBE}</body>", 1)

@@ -30,7 +30,7 @@ from recitative.files import read_csv, write_csv
 from recitative.reports import results as reading
 from recitative.reports.links import MlflowLinks
 from recitative.reports.matrix import read_matrix
-from recitative.reports.page import Evidence, curves, earlier_table, p_value, render, write_report
+from recitative.reports.page import Content, curves, earlier_table, p_value, render, write_report
 from recitative.reports.results import Comparison, answers, read_cells, read_comparisons
 from recitative.reports.tables import SYNTHETIC, escape, latex_table, summary_text
 from recitative.stages import report as stage
@@ -173,7 +173,7 @@ def whole_matrix(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def evidence(files: tuple[Path, dict[str, pd.DataFrame]]) -> Evidence:
+def evidence(files: tuple[Path, dict[str, pd.DataFrame]]) -> Content:
     folder, tables = files
     cells, comparisons = read(folder)
     history = [
@@ -182,7 +182,7 @@ def evidence(files: tuple[Path, dict[str, pd.DataFrame]]) -> Evidence:
     ]
     gates = [{"name": "min_recall", "passed": False, "reason": "lowest recall <0>"}]
     chosen = {"pairing": "eng2eng", "transfer_mode": "full", "members": 2}
-    return Evidence(
+    return Content(
         cells=cells,
         comparisons=comparisons,
         synthetic=True,
@@ -358,7 +358,7 @@ def test_each_mode_stands_with_its_own_control(files: tuple[Path, dict[str, pd.D
 # --- tables ----------------------------------------------------------------------------------
 
 
-def test_latex_tables_hold_every_cell_and_escape_text(evidence: Evidence) -> None:
+def test_latex_tables_hold_every_cell_and_escape_text(evidence: Content) -> None:
     text = latex_table(evidence.cells, "eng", "arousal", synthetic=True)
     rows = [
         line for line in text.splitlines() if line.endswith(r"\\") and "multicolumn" not in line
@@ -373,7 +373,7 @@ def test_latex_tables_hold_every_cell_and_escape_text(evidence: Evidence) -> Non
     assert escape("50 % of a_b & −3") == r"50 \% of a\_b \& $-$3"
 
 
-def test_the_summary_names_every_cell_models_and_page(evidence: Evidence) -> None:
+def test_the_summary_names_every_cell_models_and_page(evidence: Content) -> None:
     page = Path("build/report/index.html")
     text = summary_text(evidence.cells, evidence.decisions, True, page)
     assert text.startswith(SYNTHETIC)
@@ -428,7 +428,7 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-def test_the_page_stands_by_itself_and_is_accessible(evidence: Evidence) -> None:
+def test_the_page_stands_by_itself_and_is_accessible(evidence: Content) -> None:
     text = render(evidence)
     page = Page(text)
     assert [script.get("src") for script in page.named("script")] == [None]
@@ -449,7 +449,7 @@ def test_the_page_stands_by_itself_and_is_accessible(evidence: Evidence) -> None
 
 
 def test_synthetic_is_said_on_top_and_on_every_table_and_never_of_real_data(
-    evidence: Evidence,
+    evidence: Content,
 ) -> None:
     said = f"S{SYNTHETIC[1:]}"
     text = render(evidence)
@@ -457,11 +457,11 @@ def test_synthetic_is_said_on_top_and_on_every_table_and_never_of_real_data(
     matrices = {cell.name for cell in evidence.cells}  # one line above all of them
     for caption in Page(text).captions:
         assert SYNTHETIC in caption or caption in matrices
-    real = render(Evidence(**{**vars(evidence), "synthetic": False}))
+    real = render(Content(**{**vars(evidence), "synthetic": False}))
     assert "ynthetic corpus" not in real
 
 
-def test_numbers_of_the_files_are_on_the_page(evidence: Evidence) -> None:
+def test_numbers_of_the_files_are_on_the_page(evidence: Content) -> None:
     text = render(evidence)
     for cell in evidence.cells:
         assert f"{cell.quadrant.f1:.2f} </span>" in text or f">{cell.quadrant.f1:.2f}<" in text
@@ -486,8 +486,8 @@ LISTENERS = {
 }
 
 
-def test_what_listeners_reach_stands_in_every_table(evidence: Evidence, tmp_path: Path) -> None:
-    heard = Evidence(**{**vars(evidence), "listeners": LISTENERS})
+def test_what_listeners_reach_stands_in_every_table(evidence: Content, tmp_path: Path) -> None:
+    heard = Content(**{**vars(evidence), "listeners": LISTENERS})
     text = render(heard)
     Page(text)
     assert text.count("one against the others") == 2  # the plot and the table
@@ -505,7 +505,7 @@ def test_what_listeners_reach_stands_in_every_table(evidence: Evidence, tmp_path
     assert "one listener" not in summary_text(evidence.cells, [], False, tmp_path)
 
 
-def test_agreement_by_quadrant_takes_recalls_of_the_right_cells(evidence: Evidence) -> None:
+def test_agreement_by_quadrant_takes_recalls_of_the_right_cells(evidence: Content) -> None:
     found = reading.agreement_by_quadrant(LISTENERS, evidence.cells)["eng"]
     assert [found[q]["listeners"] for q in QUADRANTS.tolist()] == [0.71, 0.72, 0.73, 0.74]
     for kind, control in (("pretrained", False), ("not pretrained", True)):
@@ -518,40 +518,40 @@ def test_agreement_by_quadrant_takes_recalls_of_the_right_cells(evidence: Eviden
         assert found["Q2"][kind] == pytest.approx(np.mean(recalls))
 
 
-def test_claim_eleven_stands_by_the_listeners(evidence: Evidence) -> None:
+def test_claim_eleven_stands_by_the_listeners(evidence: Content) -> None:
     claim = {
         "claim": "11", "sentence": "They agree less.", "source": "Section 4.1", "verdict": "refuted",
         "effect": -0.2, "low": -0.3, "high": -0.1, "unit": "alpha", "p_holm": 0.01, "test": "t",
         "notes": [], "missing": "", "command": "", "songs_needed": None, "songs": 60, "run_ids": [],
     }  # fmt: skip
-    text = render(Evidence(**{**vars(evidence), "claims": [claim], "listeners": LISTENERS}))
+    text = render(Content(**{**vars(evidence), "claims": [claim], "listeners": LISTENERS}))
     section = text[text.index('id="listeners"') : text.index('id="data"')]
     assert "<b>refuted</b>, −0.20 [−0.30, −0.10] alpha, p 0.010." in section
 
 
-def test_kinds_of_labels_stand_beside_each_other(evidence: Evidence) -> None:
+def test_kinds_of_labels_stand_beside_each_other(evidence: Content) -> None:
     assert "Only <code>majority</code> labels were learned from" in render(evidence)
     row = {
         "music_language": "eng", "mode": "full", "pairing": "man2eng", "a_labels": "majority",
         "b_labels": "soft", "songs": 17, "difference": -12.0, "low": -20.0, "high": -4.0,
         "p_songs": 0.01, "p_repeats": 0.02, "p_holm": 0.04,
     }  # fmt: skip
-    text = render(Evidence(**{**vars(evidence), "labels": [row]}))
+    text = render(Content(**{**vars(evidence), "labels": [row]}))
     Page(text)
     assert 'majority − soft</td><td class="num">−12' in text
     assert "learned from so far" not in text
 
 
-def test_leaks_are_said_before_any_answer(evidence: Evidence) -> None:
+def test_leaks_are_said_before_any_answer(evidence: Content) -> None:
     assert "not held out" not in render(evidence)
     certificate = dict(evidence.certificate) | {"leaks": ["music-eng: clip 3 is in test and train"]}
-    text = render(Evidence(**{**vars(evidence), "certificate": certificate}))
+    text = render(Content(**{**vars(evidence), "certificate": certificate}))
     assert text.index("1 leak: test songs were not held out") < text.index("<h1>")
     assert "clip 3 is in test and train" in text
 
 
-def test_absent_stages_are_a_sentence_each(evidence: Evidence) -> None:
-    bare = Evidence(
+def test_absent_stages_are_a_sentence_each(evidence: Content) -> None:
+    bare = Content(
         cells=evidence.cells,
         comparisons=[],
         synthetic=False,
@@ -567,7 +567,7 @@ def test_absent_stages_are_a_sentence_each(evidence: Evidence) -> None:
     assert text.count("Not tested") == 2
 
 
-def test_everything_is_written_beside_the_page(evidence: Evidence, tmp_path: Path) -> None:
+def test_everything_is_written_beside_the_page(evidence: Content, tmp_path: Path) -> None:
     page = write_report(evidence, tmp_path)
     assert page == tmp_path / "index.html"
     assert {path.stem for path in (tmp_path / "figures").glob("*.png")} == {
@@ -595,7 +595,7 @@ def test_small_figures_of_the_page() -> None:
     assert one[0]["best"] == (0.0, 94.0)
 
 
-def test_earlier_runs_on_other_songs_are_lines_of_their_own(evidence: Evidence) -> None:
+def test_earlier_runs_on_other_songs_are_lines_of_their_own(evidence: Content) -> None:
     lines = earlier_table(evidence.earlier, evidence.earlier[:1])
     assert [line["f1"] for line in lines] == [
         {"eng2eng": 0.44, "none2eng": 0.33},
@@ -680,7 +680,7 @@ def test_every_run_is_named_by_its_cell(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_missing_control_is_named_and_one_left_out_with_a_reason_is_not(
-    evidence: Evidence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    evidence: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
     one = evidence.cells[0]
@@ -699,7 +699,7 @@ def test_a_missing_control_is_named_and_one_left_out_with_a_reason_is_not(
 
 
 def test_a_control_that_was_left_out_stands_in_every_table_with_its_reason(
-    evidence: Evidence,
+    evidence: Content,
 ) -> None:
     why = "the package opensmile is not installed"
     text = render(replace(evidence, missing={"eng": {"opensmile_svm": why}, "man": {}}))

@@ -19,15 +19,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from recitative.agreement.alpha import (
-    RESAMPLED,
-    Floats,
-    Ints,
-    Level,
-    alpha_from_long,
-    alpha_interval,
-    percentile_interval,
-)
+from recitative.agreement import alpha as krippendorff
+from recitative.agreement.alpha import Floats, Ints, Level
 from recitative.agreement.ratings import Ratings
 from recitative.errors import UserError
 from recitative.evaluation.metrics import LABELS, TASKS, Task, macro_f1_from_confusion
@@ -35,22 +28,12 @@ from recitative.seeding import derive_rng
 from recitative.vocabulary import SIGNS
 
 LEVEL_OF: dict[Task, Level] = {
-    "arousal": "interval",
-    "valence": "interval",
-    "quadrant": "nominal",
-}
+    "arousal": "interval", "valence": "interval", "quadrant": "nominal",
+}  # fmt: skip
 ALPHA_COLUMNS = (
-    "music_language",
-    "variable",
-    "level",
-    "alpha",
-    "low",
-    "high",
-    "resampled",
-    "raters",
-    "units",
+    "music_language", "variable", "level", "alpha", "low", "high", "resampled", "raters", "units",
     "ratings",
-)
+)  # fmt: skip
 _BATCH = 50  # draws at a time
 
 
@@ -89,11 +72,8 @@ def task_classes(ratings: Ratings, task: Task, midpoint: float = 0.0) -> Classes
     Args:
         ratings: with the values ``arousal`` and ``valence``, in any case.
         task: quadrant, arousal or valence.
-        midpoint: where the scale turns from negative to positive.
-
-    Returns:
-        One entry for each rating; those without an answer are left out, those on the midpoint have
-        code -1.
+        midpoint: where the scale turns from negative to positive: a rating there has code -1, one
+            without an answer is left out.
 
     Raises:
         UserError: the ratings have no arousal or no valence.
@@ -170,13 +150,7 @@ def ceiling(classes: Classes, *, rng: np.random.Generator, draws: int = 1000) ->
     The rater is scored as a model would be: over the clips that he or she and at least one other
     put in a class, macro over all K classes, one that never occurs counting 0 (`metrics.score`).
 
-    Args:
-        classes: the ratings as classes.
-        rng: draws the clips for the interval.
-        draws: bootstrap resamples of the clips.
-
-    Returns:
-        The ceiling, or None where no two raters share a clip.
+    The interval comes from `draws` resamples of the clips. None where no two raters share a clip.
     """
     counts, kinds = class_counts(classes), len(classes.names)
     chosen = classes.code >= 0
@@ -206,11 +180,10 @@ def ceiling(classes: Classes, *, rng: np.random.Generator, draws: int = 1000) ->
     for at in range(0, draws, _BATCH):
         size = min(_BATCH, draws - at)
         weights = np.zeros((size, len(counts)))
-        weights[:, shared] = rng.multinomial(
-            len(shared), np.full(len(shared), 1 / len(shared)), size
-        )
+        equal = np.full(len(shared), 1 / len(shared))
+        weights[:, shared] = rng.multinomial(len(shared), equal, size)
         drawn[at : at + size] = np.nanmean(scores(weights), axis=1)
-    low, high = percentile_interval(drawn) or (None, None)
+    low, high = krippendorff.percentile_interval(drawn) or (None, None)
     return Ceiling(float(np.nanmean(by_rater)), low, high, by_rater)
 
 
@@ -225,13 +198,7 @@ def agreement_rows(
 ) -> list[dict[str, Any]]:
     """Alpha of a music set's arousal, valence and quadrant, each under the three resamplings.
 
-    Args:
-        ratings: with the values ``arousal`` and ``valence``, in any case.
-        music_language: ``eng`` or ``man``, for the table.
-        seed: the root seed; every row has its own stream.
-        draws: bootstrap resamples of each interval.
-        midpoint: where the scale turns from negative to positive.
-        jobs: threads; they change nothing but the time.
+    Every row has its own stream of the root `seed`; `jobs` threads change nothing but the time.
 
     Returns:
         Nine rows under `ALPHA_COLUMNS`. Alpha, low and high are None where undefined; `ratings`
@@ -241,17 +208,16 @@ def agreement_rows(
     for task in ("arousal", "valence", "quadrant"):
         rater, unit, value = _answers(ratings, task, midpoint)
         level = LEVEL_OF[task]
-        alpha = alpha_from_long(rater, unit, value, level)
-        for resampled in RESAMPLED:
+        alpha = krippendorff.alpha_from_long(rater, unit, value, level)
+        for resampled in krippendorff.RESAMPLED:
             rng = derive_rng(seed, "agreement", music_language, task, resampled)
-            interval = alpha_interval(
+            interval = krippendorff.alpha_interval(
                 rater, unit, value, level, resampled=resampled, rng=rng, draws=draws, jobs=jobs
             )
             low, high = interval if alpha is not None and interval else (None, None)
-            figures = (alpha, low, high, resampled)
+            cells = (music_language, task, level, alpha, low, high, resampled)
             counts = (len(np.unique(rater)), len(np.unique(unit)), len(value))
-            cells = (music_language, task, level, *figures, *counts)
-            rows.append(dict(zip(ALPHA_COLUMNS, cells, strict=True)))
+            rows.append(dict(zip(ALPHA_COLUMNS, (*cells, *counts), strict=True)))
     return rows
 
 
@@ -268,17 +234,14 @@ def set_agreement(
     """
     classes = {task: task_classes(ratings, task, midpoint) for task in TASKS}
     quadrant = classes["quadrant"]
-    ceilings = {
-        task: ceiling(classes[task], rng=derive_rng(seed, "ceiling", task), draws=draws)
-        for task in TASKS
-    }
+    ceilings: dict[str, Any] = {}
+    for task in TASKS:
+        one = ceiling(classes[task], rng=derive_rng(seed, "ceiling", task), draws=draws)
+        ceilings[task] = one and {"macro_f1": one.macro_f1, "low": one.low, "high": one.high}
     return {
         "majority_share": majority_share(quadrant),
         "sign_agreement": {task: pair_agreement(classes[task]) for task in ("arousal", "valence")},
-        "ceiling": {
-            task: found and {"macro_f1": found.macro_f1, "low": found.low, "high": found.high}
-            for task, found in ceilings.items()
-        },
+        "ceiling": ceilings,
         "confusion": [
             [None if np.isnan(share) else float(share) for share in row]
             for row in confusion_between_raters(quadrant)

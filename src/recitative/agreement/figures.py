@@ -1,7 +1,7 @@
 """Pictures of how far raters agree, each at the width of a column and of a page.
 
-Colours are Okabe and Ito's, told apart by colour-blind readers; each group has its own marker too,
-so that a picture survives a grey printer. A matrix diverges from white at chance.
+Each group has its own marker too, so that a picture survives a grey printer. A matrix
+diverges from white at chance.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,18 +14,17 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from recitative.agreement.alpha import Level, pairwise_agreement
+from recitative.agreement.alpha import Floats, Level, pairwise_agreement
 from recitative.agreement.consensus import Classes, confusion_between_raters
 from recitative.agreement.ratings import Ratings
+from recitative.drawing import BLUE, GREEN, ORANGE, PURPLE, confusions_figure
 from recitative.errors import UserError
 from recitative.evaluation.metrics import LABELS
 from recitative.files import atomic_path
 
-Floats = npt.NDArray[np.float64]
-
 WIDTHS = {"column": 3.5, "page": 7.2}  # inches, as set in two columns
 DPI = 200
-OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 MOST_RATERS = 150  # a matrix of more is a grey field; those with the most ratings are shown
 STYLE: dict[Any, Any] = {
@@ -53,18 +52,16 @@ def draw_agreement(
 
     Args:
         ratings: as `ratings.read_ratings` gives them.
-        rows: what `agreement_table.analyse` made of them.
+        rows: what `table.analyse` made of them.
         level: the level of measurement.
         folder: where the files are written.
         classes: how ratings become quadrants, e.g. `consensus.task_classes` at its midpoint or
-            `ismir2020.quadrant_classes`; no confusion is drawn when None.
+            `study.quadrant_classes`; no confusion is drawn when None.
 
     Returns:
         The files written: ``alpha``, ``raters`` and ``confusion``, each ``-column`` and ``-page``.
     """
-    names = np.asarray(ratings.groups)[ratings.group]
-    written = plot_alpha(rows, folder)
-    written += plot_rater_matrix(ratings.rater, ratings.unit, ratings.values, level, folder, names)
+    written = plot_alpha(rows, folder) + plot_rater_matrix(ratings, level, folder)
     if classes:
         found = {group: classes(ratings.of_group(group)) for group in ratings.groups}
         matrices = {group: confusion_between_raters(part) for group, part in found.items()}
@@ -76,11 +73,8 @@ def plot_alpha(rows: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
     """Alpha of each value and group with its interval: one line of points a group.
 
     Args:
-        rows: as `agreement_table.analyse` gives them.
+        rows: as `table.analyse` gives them.
         folder: where ``alpha-column.png`` and ``alpha-page.png`` are written.
-
-    Returns:
-        The files written.
 
     Raises:
         UserError: no alpha is defined.
@@ -101,20 +95,12 @@ def plot_alpha(rows: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
             height = np.array([values.index(row["emotion"]) for row in chosen]) + offset
             alpha = np.array([row["alpha"] for row in chosen])
             whole = group == "all"
-            color = "#000000" if whole else OKABE_ITO[place % (len(OKABE_ITO) - 1)]
-            with_interval = [i for i, row in enumerate(chosen) if row["low"] is not None]
-            axes.hlines(
-                height[with_interval],
-                [chosen[i]["low"] for i in with_interval],
-                [chosen[i]["high"] for i in with_interval],
-                color=color,
-                linewidth=1.8 if whole else 1.0,
-                alpha=0.9 if whole else 0.7,
-            )
+            color = "#000000" if whole else COLOURS[place % len(COLOURS)]
+            ends = np.array([(row["low"], row["high"]) for row in chosen], dtype=np.float64)
+            axes.hlines(height, *ends.T, color=color, linewidth=1.8 if whole else 1.0,
+                        alpha=0.9 if whole else 0.7)  # fmt: skip
             marker = "o" if whole else MARKERS[(place + 1) % len(MARKERS)]
-            axes.plot(
-                alpha, height, marker, color=color, markersize=3.6, label=group, clip_on=False
-            )
+            axes.plot(alpha, height, marker, color=color, ms=3.6, label=group, clip_on=False)
         axes.axvline(0, color="#666666", linewidth=0.6, linestyle=(0, (3, 2)))
         for edge in np.arange(0.5, len(values) - 1):
             axes.axhline(edge, color="#e5e5e5", linewidth=0.5, zorder=0)
@@ -124,57 +110,38 @@ def plot_alpha(rows: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
         axes.spines["left"].set_visible(False)
         axes.set_xlabel("Krippendorff's α (0: chance, 1: full agreement)")
         if len(groups) > 1:
-            axes.legend(
-                loc="lower center",
-                bbox_to_anchor=(0.45, 1.0),
-                ncols=3 if _narrow(axes) else len(groups),
-                handletextpad=0.2,
-                columnspacing=1.0,
-            )
+            narrow = axes.figure.get_figwidth() <= WIDTHS["column"]  # type: ignore[union-attr]
+            axes.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), handletextpad=0.2,
+                        columnspacing=1.0, ncols=3 if narrow else len(groups))  # fmt: skip
 
     height = 0.7 + len(values) * (0.2 + 0.07 * len(groups))
     return _write("alpha", folder, draw, dict.fromkeys(WIDTHS, height))
 
 
-def plot_rater_matrix(
-    rater: npt.ArrayLike,
-    unit: npt.ArrayLike,
-    values: Mapping[str, npt.ArrayLike],
-    level: Level,
-    folder: Path,
-    group: npt.ArrayLike | None = None,
-) -> list[Path]:
+def plot_rater_matrix(ratings: Ratings, level: Level, folder: Path) -> list[Path]:
     """Agreement of every two raters, mean over the values, raters sorted within their group.
 
     The scale is alpha's: 0 is chance, 1 full agreement; with no rating missing, the mean over the
     cells is alpha. Within a group the raters who agree most with all others come first.
 
-    Args:
-        rater: (N,) who.
-        unit: (N,) what.
-        values: (N,) each; how much, NaN where missing.
-        level: the level of measurement.
-        folder: where ``raters-column.png`` and ``raters-page.png`` are written.
-        group: (N,) each entry's group, or None.
-
     Returns:
-        The files written.
+        The files written: ``raters-column.png`` and ``raters-page.png``.
     """
-    who, what = np.asarray(rater), np.asarray(unit)
-    label = np.asarray(["all"] * len(who) if group is None else group)
+    who, what, values = ratings.rater, ratings.unit, ratings.values
+    label = np.asarray(ratings.groups)[ratings.group]
     names, first, count = np.unique(who, return_index=True, return_counts=True)
     if len(names) > MOST_RATERS:
         busiest = np.sort(np.argsort(-count, kind="stable")[:MOST_RATERS])
         shown = np.isin(who, names[busiest])
         who, what, label = who[shown], what[shown], label[shown]
-        values = {name: np.asarray(value)[shown] for name, value in values.items()}
+        values = {name: value[shown] for name, value in values.items()}
         names, first = np.unique(who, return_index=True)
     total, seen = np.zeros((2, len(names), len(names)))
     for value in values.values():
-        given = ~np.isnan(np.asarray(value, dtype=np.float64))
+        given = ~np.isnan(value)
         present = np.searchsorted(names, np.unique(who[given]))
         block = np.ix_(present, present)
-        matrix = pairwise_agreement(who[given], what[given], np.asarray(value)[given], level)
+        matrix = pairwise_agreement(who[given], what[given], value[given], level)
         total[block] += np.nan_to_num(matrix)
         seen[block] += ~np.isnan(matrix)
     mean: Floats = np.full_like(total, np.nan)
@@ -219,49 +186,21 @@ def plot_confusion(
         confusions: a (K, K) matrix a panel, as `consensus.confusion_between_raters` gives it.
         classes: the names of the K classes.
         folder: where ``confusion-column.png`` and ``confusion-page.png`` are written.
-
-    Returns:
-        The files written.
     """
-    panels = list(confusions.items())
+    shares = {f"{name}, %": np.asarray(matrix) for name, matrix in confusions.items()}
     written = []
     for name, width in WIDTHS.items():
-        columns = min(len(panels), 2 if name == "column" else 4)
-        lines = -(-len(panels) // columns)
-        side = min(width / columns, 2.6)
         with matplotlib.rc_context(STYLE):
-            figure = Figure(figsize=(width, 0.3 + lines * (side + 0.15)), layout="constrained")
-            grid = figure.subplots(lines, columns, squeeze=False)
-            for axes, (title, matrix) in zip(grid.flat, panels, strict=False):
-                _confusion_panel(axes, title, np.asarray(matrix, dtype=np.float64), classes)
-            for axes in grid.flat[len(panels) :]:
-                axes.set_axis_off()
-            figure.supxlabel("another rater", fontsize=8)
-            figure.supylabel("one rater", fontsize=8)
+            figure = confusions_figure(
+                shares, classes, ("another rater", "one rater"), width, 2 if name == "column" else 4
+            )
             written.append(_save(figure, folder / f"confusion-{name}.png"))
     return written
 
 
-def _confusion_panel(axes: Axes, title: str, matrix: Floats, classes: Sequence[str]) -> None:
-    colours = matplotlib.colormaps["Blues"].with_extremes(bad="#d9d9d9")
-    axes.imshow(matrix, cmap=colours, vmin=0, vmax=1)
-    for row, column in np.ndindex(matrix.shape):
-        share = matrix[row, column]
-        text = "–" if np.isnan(share) else f"{100 * share:.0f}"
-        shade = "white" if share > 0.7 else "black"
-        axes.text(column, row, text, ha="center", va="center", color=shade, fontsize=7.5)
-    axes.set_xticks(range(len(classes)), classes)
-    axes.set_yticks(range(len(classes)), classes)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    axes.set_title(f"{title}, %")
-
-
-def _narrow(axes: Axes) -> bool:
-    return axes.figure.get_figwidth() <= WIDTHS["column"]  # type: ignore[union-attr]
-
-
-def _write(stem: str, folder: Path, draw: Any, heights: Mapping[str, float]) -> list[Path]:
+def _write(
+    stem: str, folder: Path, draw: Callable[[Axes], None], heights: Mapping[str, float]
+) -> list[Path]:
     written = []
     for name, width in WIDTHS.items():
         with matplotlib.rc_context(STYLE):

@@ -23,13 +23,9 @@ from recitative.errors import UserError
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})  # texts of no rating, any case
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
-    ">=": operator.ge,
-    "<=": operator.le,
-    "==": operator.eq,
-    "!=": operator.ne,
-    ">": operator.gt,
+    ">=": operator.ge, "<=": operator.le, "==": operator.eq, "!=": operator.ne, ">": operator.gt,
     "<": operator.lt,
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -119,7 +115,6 @@ def read_ratings(
     for option, columns in (("--rater", rater), ("--unit", [unit]), ("--values", values)):
         _require(path, table, option, columns)
     table, notes = _keep(path, table, filters, by, len(values))
-    names = ["/".join(cells) for cells in zip(*(table[column] for column in rater), strict=True)]
     for column in (*rater, unit):
         _no_gaps(path, table, column)
     answers = {
@@ -127,13 +122,10 @@ def read_ratings(
         for column in dict.fromkeys(values)
     }
     groups, group = _groups(path, table, by)
-    return _checked(
-        path,
-        _assemble(names, table[unit].tolist(), answers, group, groups, by, filters, notes),
-        "/".join(rater),
-        unit,
-        table.index.to_numpy(),
-    )
+    names = table[list(rater)].agg("/".join, axis=1).to_numpy(object)
+    found = _assemble(names, table[unit].to_numpy(object), answers, group, groups)
+    found = replace(found, by=by, filter=_typed(filters), notes=notes)
+    return _checked(path, found, "/".join(rater), unit, table.index.to_numpy())
 
 
 def read_wide(
@@ -155,8 +147,8 @@ def read_wide(
         unit: the column that names the unit; the row's number where None.
         filters: conditions on a row's other columns.
         by: a column that splits the units into groups.
-        scale: as in `read_ratings`.
-        level: as in `read_ratings`.
+        scale: as in `read_ratings`, as is `level`.
+        level: the level of measurement.
 
     Returns:
         As `read_ratings`; an empty cell is no rating, and leaves no entry unless the rater gave
@@ -197,29 +189,20 @@ def read_wide(
     rows = np.repeat(np.arange(len(table)), len(raters))
     given_at = ~np.all([np.isnan(value) for value in answers.values()], axis=0)
     ratings = _assemble(
-        np.tile(raters, len(table))[given_at].tolist(),
-        np.asarray(units)[rows][given_at].tolist(),
+        np.tile(np.asarray(raters, dtype=object), len(table))[given_at],
+        np.asarray(units, dtype=object)[rows][given_at],
         {value: answer[given_at] for value, answer in answers.items()},
         group[rows][given_at],
         groups,
-        by,
-        filters,
-        notes,
     )
+    ratings = replace(ratings, by=by, filter=_typed(filters), notes=notes)
     return _checked(path, ratings, "column", unit or "row", table.index.to_numpy()[rows[given_at]])
 
 
 def read_music_ratings(path: Path) -> Ratings:
     """Read the ratings of a music set as the index stage writes them: id, rater, arousal, valence.
 
-    Args:
-        path: ``build/index/<role>.ratings.csv``.
-
-    Returns:
-        The ratings, with the values ``arousal`` and ``valence`` on the corpus's own scale.
-
-    Raises:
-        UserError: as `read_ratings`.
+    The values ``arousal`` and ``valence`` stay on the corpus's own scale. Raises as `read_ratings`.
     """
     return read_ratings(path, ["rater"], "id", ["arousal", "valence"], level="interval")
 
@@ -345,29 +328,15 @@ def _typed(filters: Sequence[str]) -> str:
 
 
 def _assemble(
-    rater: list[str],
-    unit: list[str],
-    values: dict[str, Floats],
-    group: Ints,
+    rater: np.ndarray[Any, Any], unit: np.ndarray[Any, Any], values: dict[str, Floats], group: Ints,
     groups: tuple[str, ...],
-    by: str | None,
-    filters: Sequence[str],
-    notes: tuple[str, ...],
-) -> Ratings:
-    raters, rater_names = pd.factorize(np.asarray(rater, dtype=object), sort=True)
-    units, unit_names = pd.factorize(np.asarray(unit, dtype=object), sort=True)
+) -> Ratings:  # fmt: skip
+    raters, rater_names = pd.factorize(rater, sort=True)
+    units, unit_names = pd.factorize(unit, sort=True)
     return Ratings(
-        rater=raters.astype(np.int64),
-        unit=units.astype(np.int64),
-        values=values,
-        raters=tuple(map(str, rater_names)),
-        units=tuple(map(str, unit_names)),
-        group=group,
-        groups=groups,
-        by=by,
-        filter=_typed(filters),
-        notes=notes,
-    )
+        raters.astype(np.int64), units.astype(np.int64), values, tuple(map(str, rater_names)),
+        tuple(map(str, unit_names)), group, groups,
+    )  # fmt: skip
 
 
 def _checked(

@@ -157,17 +157,16 @@ def _by_filter(title: str, rows: Sequence[Row]) -> str:
     for row in rows:
         columns.setdefault(row["filter"], {})[row["emotion"]] = row
     first = [column[EMOTIONS[0]] for column in columns.values()]
-    cells = [["", *(_condition(row) for row in first)]]
+    named = (
+        row["filter"].split(" and ")[0] if row["trait"] != "none" else "no filter" for row in first
+    )
+    cells = [["", *named]]
     for emotion in EMOTIONS:
         alphas = [column[emotion]["alpha"] for column in columns.values()]
         cells.append([emotion, *("undefined" if a is None else f"{a:.3f}" for a in alphas)])
     cells.append(["answers", *(str(row["answers"]) for row in first)])
     cells.append(["listeners", *(str(row["raters"]) for row in first)])
     return "\n".join([title, "", *align(cells)])
-
-
-def _condition(row: Row) -> str:
-    return "no filter" if row["trait"] == "none" else str(row["filter"]).split(" and ")[0]
 
 
 def quadrant_classes(ratings: Ratings) -> Classes:

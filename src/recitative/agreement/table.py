@@ -51,15 +51,9 @@ def analyse(
 
 
 def _row(
-    ratings: Ratings,
-    name: str,
-    column: str,
-    level: Level,
-    seed: int,
-    draws: int,
-    resampled: Resampled,
-    jobs: int,
-) -> Row:
+    ratings: Ratings, name: str, column: str, level: Level, seed: int, draws: int,
+    resampled: Resampled, jobs: int,
+) -> Row:  # fmt: skip
     part = ratings if name == "all" else ratings.of_group(name)
     given = ~np.isnan(part.values[column])
     rater, unit, value = part.rater[given], part.unit[given], part.values[column][given]
@@ -73,21 +67,12 @@ def _row(
         )
     low, high = interval or (None, None)
     return {
-        "emotion": column,
-        "language": name,
-        "by": ratings.by,
-        "filter": ratings.filter,
-        "alpha": alpha,
-        "low": low,
-        "high": high,
-        "level": level,
-        "resampled": resampled,
-        "ratings": len(value),
-        "unpaired": int(np.count_nonzero(~company)),
-        "raters": len(np.unique(rater)),
-        "units": len(np.unique(unit)),
+        "emotion": column, "language": name, "by": ratings.by, "filter": ratings.filter,
+        "alpha": alpha, "low": low, "high": high, "level": level, "resampled": resampled,
+        "ratings": len(value), "unpaired": int(np.count_nonzero(~company)),
+        "raters": len(np.unique(rater)), "units": len(np.unique(unit)),
         "note": None if alpha is not None else _why_undefined(rater, value[company]),
-    }
+    }  # fmt: skip
 
 
 def _why_undefined(rater: Any, paired: Any) -> str:

@@ -1,8 +1,9 @@
 """`recitative cost`: what a grid of experiments will take of this machine, before it starts.
 
-A calibration of about a minute times each kind of work as it will run, as many processes side by side;
-the rest is arithmetic over the parameters, printed line by line. Epochs are counted in full: where
-early stopping is on, the training may take less and never more.
+A calibration of about a minute times each kind of work as it will run, as many processes side by side,
+on frames of noise, since their numbers do not matter to how long a network takes; the rest is
+arithmetic over the parameters, printed line by line. Epochs are counted in full: where early
+stopping is on, the training may take less and never more.
 """
 
 import heapq
@@ -11,32 +12,33 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import click
+import numpy as np
+import psutil
 import yaml
 
 from recitative.audio import load_audio
-from recitative.commands.rates import Rates, measure
 from recitative.errors import UserError
 from recitative.experiment.music import classifier_description
 from recitative.experiment.parallel import in_parallel
-from recitative.experiment.places import (
-    INDEX,
-)
+from recitative.experiment.places import INDEX
 from recitative.experiment.speech import pretrained_description
 from recitative.features.mel import log_mel
-from recitative.learning.compute import Compute
-from recitative.learning.config import CONTROLS, NETWORKS
+from recitative.features.store import FeatureStore, write_store
+from recitative.files import read_csv
+from recitative.learning.config import CONTROLS, NETWORKS, TRANSFER_MODES, FitConfig
 from recitative.params import Params, params_of, read_values
-from recitative.vocabulary import MUSIC, PAIRINGS, SPEECH
+from recitative.vocabulary import MUSIC, PAIRINGS, QUADRANTS, SPEECH
 
 GIB = 1024**3
 SONG_SECONDS = 30  # of the paper's clips
@@ -45,6 +47,19 @@ HEAVY = 17  # of them import torch, scipy or MLflow
 DVC_SECONDS = 1.5  # a stage: hashing, locking, copying
 COMPARED = 130  # paired differences and intervals that evaluate, claims and report draw
 WEIGHTS = 26e6  # bytes of a classifier
+CLIPS, CLIP_FRAMES = 14, 400  # of noise, of each kind; a clip is about 13 s
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Seconds of one process, with as many beside it as will be."""
+
+    pretrain: float  # an epoch, for an hour of speech, its validation included
+    encode: float  # the codes of an hour of music
+    frozen: float  # an epoch of the heads on cached codes, for an hour of music
+    finetune: float  # an epoch of everything, for an hour of music
+    predict: float  # the test part of an hour of music
+    memory: float  # bytes that the process came to hold
 
 
 @dataclass(frozen=True)
@@ -131,27 +146,82 @@ def calibrate(grid: Sequence[Params]) -> Machine:
     processes = first.compute.processes
     rates = {}
     for params in {one.pretrain.arch: one for one in grid}.values():
-        found = in_parallel(_measure, [(params,)] * processes, params.compute)
+        found = in_parallel(measure, [(params,)] * processes, params.compute)
         rates[params.pretrain.arch] = Rates(
             *(fmean(getattr(one, name) for one in found) for name in Rates.__dataclass_fields__)
         )
     return Machine(rates, _audio(first), _start(), _run(), _compared(first), processes)
 
 
-def _measure(params: Params) -> Rates:
-    description = classifier_description(params, pretrained_description(params))
-    features = params.features
+def measure(params: Params) -> Rates:
+    """Time every kind of work once, after a first time that does not count."""
+    from recitative.learning.compute import Compute
+    from recitative.learning.pretraining import Speech, prepare
+    from recitative.learning.segments import LabelledSegments
+    from recitative.learning.training import Epoch, fit
+    from recitative.learning.transfer import Parts, encode, fit_mode, predict_segments
+    from recitative.models.storage import build_classifier, build_encoder
+
+    def short(config: FitConfig) -> FitConfig:
+        return config.model_copy(update={"epochs": 2, "patience": 0})
+
+    def last(epochs: Iterator[Epoch]) -> float:
+        return list(epochs)[-1].seconds
+
+    compute, features = Compute.decide(params.compute), params.features
+    frames, hop = features.segment_frames, features.segment_hop
+    hours = CLIPS * CLIP_FRAMES * features.hop_length / features.sample_rate / 3600
     with TemporaryDirectory(prefix="recitative-cost-") as folder:
-        return measure(
-            params.pretrain, params.encoder, params.arch, params.transfer, description,
-            features.segment_hop, features.hop_length / features.sample_rate,
-            Compute.decide(params.compute), Path(folder),
-        )  # fmt: skip
+        store = _noise(Path(folder) / "noise", features.n_mels)
+        ids = list(store.clip_ids)
+        cut = round(0.85 * len(ids))
+        speech = Speech(store, {"train": ids[:cut], "validation": ids[cut:]}, frames, hop)
+        made = prepare(speech, params.pretrain, params.encoder, params.arch, 0)
+        config = short(made.config)
+        pretrain = last(fit(made.model, made.train, made.validation, config, compute, 0))
+
+        songs = [
+            SimpleNamespace(id=name, group=name, quadrant=QUADRANTS[place % 4])
+            for place, name in enumerate(ids)
+        ]
+        music = LabelledSegments.load(store, songs, frames, hop)
+        order = np.arange(
+            len(music.start)
+        )  # of music 59.5 % is for training, 10.5 % for validation
+        parts = Parts(*np.split(order, [round(share * len(order)) for share in (0.595, 0.7)]))
+        description = classifier_description(params, pretrained_description(params))
+        model = build_classifier(description, build_encoder(description))
+        out = Path(folder) / "codes.npy"
+        encoded = _seconds(lambda: encode(model.encoder, music, compute, out))
+        codes = np.load(out, mmap_mode="r")
+        update = {name: short(getattr(params.transfer, name)) for name in ("frozen", "finetune")}
+        brief = params.transfer.model_copy(update=update)
+        frozen, finetune = (
+            last(fit_mode(TRANSFER_MODES[name], model, music, parts, codes, brief, compute, 0))
+            for name in ("feature_extraction", "full")
+        )
+        predict = _seconds(lambda: predict_segments(model, music, parts.test, compute))
+    found = [one / hours for one in (pretrain, encoded, frozen, finetune, predict)]
+    return Rates(*found, *[float(psutil.Process().memory_info().rss)])
+
+
+def _noise(folder: Path, bands: int) -> FeatureStore:
+    rng = np.random.default_rng(0)
+    clips = ((f"clip/{n:02}", rng.standard_normal((CLIP_FRAMES, bands))) for n in range(CLIPS))
+    write_store(folder, ((name, frames.astype(np.float32)) for name, frames in clips))
+    return FeatureStore.open(folder)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """How long it takes the second time."""
+    work()
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
 
 
 def _audio(params: Params) -> float:
     """Seconds from a FLAC file to frames, for an hour; a minute of noise is timed."""
-    import numpy as np
     import soundfile
 
     features = params.features
@@ -159,10 +229,7 @@ def _audio(params: Params) -> float:
         path = Path(folder) / "noise.flac"
         noise = np.random.default_rng(0).normal(0, 0.1, 60 * features.sample_rate)
         soundfile.write(path, noise, features.sample_rate)
-        log_mel(load_audio(path, features.sample_rate), features)
-        started = time.perf_counter()
-        log_mel(load_audio(path, features.sample_rate), features)
-        return 60 * (time.perf_counter() - started)
+        return 60 * _seconds(lambda: log_mel(load_audio(path, features.sample_rate), features))
 
 
 def _start() -> float:
@@ -187,20 +254,19 @@ def _run_once(folder: str) -> float:
     from recitative.tracking.runs import open_run
 
     row = {"epoch": 0, "train_loss": 1.0, "validation_loss": 1.0, "best": 1}
-    for _ in range(2):  # the first makes the store
-        started = time.perf_counter()
+
+    def work() -> None:
         with open_run("calibration", dict.fromkeys(map(str, range(60)), 0), {}) as tracked:
             for step in range(8):
                 tracked.log_metrics({"train_loss": 1.0, "validation_loss": 1.0}, step=step)
             for figure in range(4):
                 tracked.log_figure(history_figure([row]), f"{figure}.png")
-    return time.perf_counter() - started
+
+    return _seconds(work)  # the first time makes the store
 
 
 def _compared(params: Params) -> float:
     """One paired difference, on as many songs as will be tested."""
-    import numpy as np
-
     from recitative.evaluation.contrasts import paired_difference
 
     songs = max(10, round(0.3 * _hours(params)[1] * 3600 / SONG_SECONDS))
@@ -227,9 +293,9 @@ def estimate(params: Params, machine: Machine) -> Iterator[Line]:
     yield line("features", [machine.audio * (2 * speech + len(MUSIC) * music) / side] * side, 0)
     search = params.search
     if search.trials:
-        seen = speech * min(1.0, search.max_segments / _segments(params, speech)) if (
-            search.max_segments
-        ) else speech  # fmt: skip
+        features = params.features
+        segment = features.segment_hop * features.hop_length / features.sample_rate / 3600  # h
+        seen = min(speech, search.max_segments * segment) if search.max_segments else speech
         trial = search.seeds * search.epochs * rates.pretrain * seen + machine.run
         yield line("search", [trial] * search.trials)
     epochs = params.pretrain.epochs
@@ -274,22 +340,15 @@ def _hours(params: Params) -> tuple[float, float]:
     found = []
     for hours, role in zip(asked, ("speech-eng", "music-eng"), strict=True):
         path = INDEX / f"{role}.csv"
+        if hours is None and not path.exists():
+            raise UserError(
+                f"{path}: balance asks for all there is, and nothing is indexed yet; run "
+                "`recitative index`, or give balance.speech_hours and balance.music_hours"
+            )
         if hours is None:
-            if not path.exists():
-                raise UserError(
-                    f"{path}: balance asks for all there is, and nothing is indexed yet; run "
-                    "`recitative index`, or give balance.speech_hours and balance.music_hours"
-                )
-            import pandas as pd
-
-            hours = float(pd.read_csv(path)["seconds"].sum()) / 3600
+            hours = sum(float(row["seconds"]) for row in read_csv(path)) / 3600
         found.append(hours)
     return found[0], found[1]
-
-
-def _segments(params: Params, hours: float) -> float:
-    features = params.features
-    return hours * 3600 * features.sample_rate / features.hop_length / features.segment_hop
 
 
 def _shared(grid: Sequence[tuple[str, Params]], machine: Machine) -> float:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -22,13 +23,7 @@ import yaml
 
 from recitative.errors import UserError
 from recitative.evaluation.metrics import Level, decide, score, to_song_level
-from recitative.experiment.places import (
-    DATA,
-    FAULTS,
-    PRETRAIN,
-    TRANSFER,
-    feature_cache,
-)
+from recitative.experiment.places import DATA, FAULTS, PRETRAIN, TRANSFER, feature_cache
 from recitative.experiment.work import PIPELINE, stage_key
 from recitative.files import write_json
 from recitative.params import Params, load_params, read_values
@@ -50,17 +45,11 @@ LADDER = (
     Mend("C11", "test songs stay out of training", ("split.leak",)),
     Mend("C21", "split by artist and speaker", ("split.group_by",)),
     Mend(
-        "C13",
-        "the best epoch is scored, not the last",
-        tuple(name for name, row in ROWS.items() if row == "C13"),
+        "C13", "the best epoch is scored, not the last", tuple(n for n in ROWS if ROWS[n] == "C13")
     ),
     Mend("C18", "batch norm over channels, not time", ("encoder.batch_norm",)),
     Mend("C12", "class weights act on all heads", ("transfer.class_weights",)),
-    Mend(
-        "C3",
-        "the corrected learning rates",
-        ("transfer.frozen.learning_rate", "transfer.finetune.learning_rate"),
-    ),
+    Mend("C3", "the corrected learning rates", tuple(n for n in ROWS if ROWS[n] == "C3")),
     Mend("C4", "CPC's negatives and gap", ("cpc.negatives", "cpc.gap")),
     Mend("ours", "mel bands are standardised", ("encoder.standardize",)),
     Mend("C9, C21", "macro average over songs is printed", ("report.average",)),
@@ -83,11 +72,8 @@ class Rung:
 def run(params_file: Path, pairing: str, mode: str | None, json_file: Path | None) -> None:
     """Climb the ladder on one pairing and print it; it trains, so it takes minutes.
 
-    Args:
-        params_file: the present parameters; what is no part of a protocol holds on every rung.
-        pairing: e.g. eng2eng.
-        mode: the one transfer mode to train; None for all of `transfer.modes`.
-        json_file: where to write the rungs, too; for the report they go into build/faults/.
+    What is no part of a protocol holds on every rung. A `mode` of None stands for all of
+    `transfer.modes`. The rungs go into build/faults/ for the report, and into `json_file`.
 
     Raises:
         UserError: an unknown pairing, or as the stages.
@@ -99,13 +85,15 @@ def run(params_file: Path, pairing: str, mode: str | None, json_file: Path | Non
     if mode:
         values["transfer"]["modes"] = [mode]
     rungs: list[Rung] = []
+    before: dict[str, float] = {}
+    tables: dict[str, pd.DataFrame] = {}
     with _workspace() as kept:
-        before: dict[str, float] = {}
-        tables: dict[str, pd.DataFrame] = {}
         for row, what, chosen in _settings(values, present.size, present.pretrain.arch):
             click.echo(f"{row:8} {what} ...", err=True)
             if chosen is not None:
-                tables = _train(_load(chosen), pairing, kept)
+                path = Path("params.yaml")
+                path.write_text(yaml.safe_dump(chosen), encoding="utf-8")
+                tables = _train(load_params(path), pairing, kept)
             for trained, table in tables.items():
                 if mode not in (None, trained):  # full goes on from feature_extraction
                     continue
@@ -117,10 +105,10 @@ def run(params_file: Path, pairing: str, mode: str | None, json_file: Path | Non
     click.echo(format_rungs(rungs, pairing, present))
     arch, repeats = present.pretrain.arch, present.transfer.repeats
     about = {"pairing": pairing, "arch": arch, "size": present.size, "repeats": repeats}
-    written = {"rungs": [asdict(rung) for rung in rungs]}
-    write_json(FAULTS / f"{arch}-{pairing}.json", about | written)
+    written = [asdict(rung) for rung in rungs]
+    write_json(FAULTS / f"{arch}-{pairing}.json", about | {"rungs": written})
     if json_file:
-        write_json(json_file, [asdict(rung) for rung in rungs])
+        write_json(json_file, written)
 
 
 def format_rungs(rungs: list[Rung], pairing: str, params: Params) -> str:
@@ -174,12 +162,6 @@ def _with(values: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any
     return changed
 
 
-def _load(values: Mapping[str, Any]) -> Params:
-    path = Path("params.yaml")
-    path.write_text(yaml.safe_dump(dict(values)), encoding="utf-8")
-    return load_params(path)
-
-
 @contextmanager
 def _workspace() -> Iterator[Path]:
     """Work in a temporary folder that shares the data and the cached features; yield a shelf in it.
@@ -229,9 +211,9 @@ def _train(params: Params, pairing: str, kept: Path) -> dict[str, pd.DataFrame]:
 
 def _score(table: pd.DataFrame, level: Level, average: str) -> float:
     """Mean over repeats of the quadrants' F."""
-    scores = []
-    for _, repeat in table.groupby("repeat"):
-        rows = to_song_level(repeat) if level == "song" else repeat
-        scored = score(*decide(rows, "quadrant"), "quadrant")
-        scores.append((scored.macro if average == "macro" else scored.weighted).f1)
-    return sum(scores) / len(scores)
+    rows = to_song_level(table) if level == "song" else table
+    scores = [
+        getattr(score(*decide(repeat, "quadrant"), "quadrant"), average).f1
+        for _, repeat in rows.groupby("repeat")
+    ]
+    return fmean(scores)

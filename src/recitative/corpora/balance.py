@@ -57,17 +57,11 @@ def total_seconds(clips: Sequence[SplitClip]) -> float:
 def balance(
     role: str, clips: Sequence[C], hours: float | None, tolerance: float, seed: int
 ) -> tuple[list[C], list[str]]:
-    """Choose clips of one role that last `hours` together.
-
-    Args:
-        role: names the random stream and stands in the notes.
-        clips: all clips of the role, in any order.
-        hours: wanted duration in hours; None takes every clip.
-        tolerance: relative deviation from `hours` that needs no note, e.g. 0.01.
-        seed: the root seed.
+    """Choose clips of one role that last `hours` together; None takes every clip.
 
     Returns:
-        The chosen clips sorted by id, and a note where `hours` could not be met.
+        The chosen clips sorted by id, and a note where `hours` is missed by more than `tolerance`,
+        which is relative to them.
     """
     ordered = sorted(clips, key=lambda clip: clip.id)
     if hours is None:
@@ -91,15 +85,11 @@ def choose_seconds(clips: Sequence[C], seconds: float, rng: np.random.Generator)
     """Choose clips that last `seconds` together, as nearly as one last exchange of clips allows.
 
     The quadrants keep their shares of the duration, and within a quadrant every group gives one
-    clip before any group gives a second one, so that speakers and artists stay many.
-
-    Args:
-        clips: in an order that does not depend on the machine (the draw follows it).
-        seconds: wanted duration; where all clips last less, all are chosen.
-        rng: the stream of this draw.
+    clip before any group gives a second one, so that speakers and artists stay many. The draw
+    follows the order of `clips`, which must not depend on the machine.
 
     Returns:
-        The chosen clips in the order of `clips`; at least one.
+        The chosen clips in the order of `clips`; at least one, all where they last less.
     """
     order = _proportional_order(clips, rng)
     lengths = np.array([clips[i].seconds for i in order])

@@ -6,10 +6,12 @@ every test song is trained or validated on. A stage that trains calls `require_c
 
 import hashlib
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from recitative.corpora.balance import SplitClip, total_seconds
 from recitative.corpora.base import MUSIC_ROLES, SOURCE_ROLES
@@ -39,14 +41,9 @@ class LeakError(UserError):
 def certify(
     index: Index, splits: Splits, split: SplitConfig, seed: int, notes: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Check the splits of all roles and state what was found.
+    """Check the splits of all roles, made on the root `seed`, and state what was found.
 
-    Args:
-        index: the clips of each role in SOURCE_ROLES.
-        splits: the rows of each role; ``speech-mix`` is looked up in both speech roles.
-        split: how they were made.
-        seed: the root seed that they were made on.
-        notes: what `make_splits` had to say, kept in the certificate.
+    ``speech-mix`` is looked up in both speech roles; `notes` are those of `make_splits`.
 
     Returns:
         ``certificate.json``: ``hash``, ``hashes`` (of the index and of the splits alone), ``seed``,
@@ -74,12 +71,9 @@ def find_leaks(index: Index, splits: Splits, split: SplitConfig, seed: int) -> l
         clips = _clips(index, role)
         parts = [(row.id, row.split) for row in rows]
         needed = PARTS if role in MUSIC_ROLES else ("train", "validation")
-        leaks += _unknown(role, clips, rows)
-        leaks += [
-            f"{role}: no clip in {part}"
-            for part in needed
-            if all(part != there for _, there in parts)
-        ]
+        known, there = {clip.id for clip in clips}, {part for _, part in parts}
+        leaks += [f"{role}: clip {i} is not in the index" for i, _ in parts if i not in known]
+        leaks += [f"{role}: no clip in {part}" for part in needed if part not in there]
         # Two languages may use one name for two speakers: the mix's groups are checked below.
         leaks += _in_two(role, clips, parts, by_group and role != "speech-mix")
         if split.scheme == "grouped_folds" and role in MUSIC_ROLES:
@@ -95,10 +89,6 @@ def find_leaks(index: Index, splits: Splits, split: SplitConfig, seed: int) -> l
 
 def audit_splits(index_folder: Path, splits_folder: Path) -> list[str]:
     """Check the files as they are now, and whether they are still those of the certificate.
-
-    Args:
-        index_folder: holds ``<role>.csv`` of SOURCE_ROLES.
-        splits_folder: holds the certificate and ``<role>.csv`` of each role that it names.
 
     Returns:
         The leaks, a sentence each; empty when clean.
@@ -149,16 +139,18 @@ def require_clean(
 
 def _checks(split: SplitConfig) -> list[str]:
     """What `find_leaks` makes sure of, for the reader of the certificate."""
-    checks = ["Every clip of a split is in the index.", "No part is empty."]
-    checks.append("No clip stands in two parts.")
-    if split.group_by == "group":
-        checks.append("No group (speaker or artist) stands in two parts.")
-    checks.append("No audio (content hash) stands in two parts, under one name or two.")
-    checks.append("Mixed speech keeps each clip in the part of its own language's split.")
-    if split.scheme == "grouped_folds":
-        checks.append("Every music clip is tested in exactly one fold.")
-        checks.append("The parts of every fold keep all of the above.")
-    return checks
+    by_group, folds = split.group_by == "group", split.scheme == "grouped_folds"
+    checks = {
+        "Every clip of a split is in the index.": True,
+        "No part is empty.": True,
+        "No clip stands in two parts.": True,
+        "No group (speaker or artist) stands in two parts.": by_group,
+        "No audio (content hash) stands in two parts, under one name or two.": True,
+        "Mixed speech keeps each clip in the part of its own language's split.": True,
+        "Every music clip is tested in exactly one fold.": folds,
+        "The parts of every fold keep all of the above.": folds,
+    }
+    return [sentence for sentence, made in checks.items() if made]
 
 
 def _clips(index: Index, role: str) -> list[SplitClip]:
@@ -166,42 +158,27 @@ def _clips(index: Index, role: str) -> list[SplitClip]:
     return [clip for source in sources for clip in index[source]]
 
 
-def _unknown(role: str, clips: Sequence[SplitClip], rows: Sequence[SplitRow]) -> list[str]:
-    known = {clip.id for clip in clips}
-    return [f"{role}: clip {row.id} is not in the index" for row in rows if row.id not in known]
-
-
 def _in_two(
-    where: str,
-    clips: Sequence[SplitClip],
-    parts: Sequence[tuple[str, str]],
-    by_group: bool,
+    where: str, clips: Sequence[SplitClip], parts: Sequence[tuple[str, str]], by_group: bool
 ) -> list[str]:
     """Clips, groups and audio that stand in two parts, given (clip id, part)."""
-    of_clip = _parts_of(parts)
-    leaks = [f"{where}: clip {name} is in {_and(found)}" for name, found in _spread(of_clip)]
-    if by_group:
-        of_group = _parts_of((c.group, part) for c in clips for part in of_clip.get(c.id, ()))
-        leaks += [f"{where}: group {name} is in {_and(found)}" for name, found in _spread(of_group)]
-    named: dict[str, list[str]] = defaultdict(list)
-    for clip in clips:
-        if clip.id in of_clip:
-            named[clip.digest].append(clip.id)
-    of_audio = _parts_of((c.digest, part) for c in clips for part in of_clip.get(c.id, ()))
+    table = _placed(clips, parts)
+    leaks = [
+        f"{where}: {kind} {name} is in {_and(found)}"
+        for kind in ("clip", "group")[: 1 + by_group]
+        for name, found in _spread(table, kind)
+    ]
+    named = table.groupby("audio")["clip"].unique()
     leaks += [
         f"{where}: the same audio ({digest}), as {_and(named[digest])}, is in {_and(found)}"
-        for digest, found in _spread(of_audio)
+        for digest, found in _spread(table, "audio")
         if len(named[digest]) > 1
     ]
     return leaks
 
 
 def _fold_leaks(
-    role: str,
-    clips: Sequence[SplitClip],
-    rows: Sequence[SplitRow],
-    split: SplitConfig,
-    seed: int,
+    role: str, clips: Sequence[SplitClip], rows: Sequence[SplitRow], split: SplitConfig, seed: int
 ) -> list[str]:
     """Clips that are not tested exactly once, and leaks within each fold's own parts."""
     tested = Counter(row.id for row in rows if row.fold is not None)
@@ -262,26 +239,25 @@ def _spread_groups(index: Index, splits: Splits, split: SplitConfig) -> Iterator
     if split.group_by == "group":
         return
     for role, rows in splits.items():
-        of_clip = _parts_of((row.id, row.split) for row in rows)
-        of_group = _parts_of(
-            (clip.group, part) for clip in _clips(index, role) for part in of_clip.get(clip.id, ())
-        )
-        if count := sum(1 for _ in _spread(of_group)):
+        table = _placed(_clips(index, role), [(row.id, row.split) for row in rows])
+        if count := len(_spread(table, "group")):
             yield (
-                f"{role}: {count} of {len(of_group)} groups stand in more than one part "
+                f"{role}: {count} of {table['group'].nunique()} groups stand in more than one part "
                 "(split.group_by: clip)"
             )
 
 
-def _parts_of(pairs: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = defaultdict(set)
-    for name, part in pairs:
-        found[name].add(part)
-    return found
+def _placed(clips: Sequence[SplitClip], parts: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    """A row a clip and part, with the clip's group and audio where it is known."""
+    known = {clip.id: (clip.group, clip.digest) for clip in clips}
+    rows = ((name, part, *known.get(name, (None, None))) for name, part in parts)
+    return pd.DataFrame(rows, columns=["clip", "part", "group", "audio"])
 
 
-def _spread(parts_of: Mapping[str, set[str]]) -> Iterator[tuple[str, set[str]]]:
-    return ((name, found) for name, found in sorted(parts_of.items()) if len(found) > 1)
+def _spread(table: pd.DataFrame, kind: str) -> list[tuple[str, Sequence[str]]]:
+    """The clips, groups or audio of more than one part, sorted, with their parts."""
+    found = table.groupby(kind)["part"].unique()
+    return [(str(name), parts) for name, parts in found.items() if len(parts) > 1]
 
 
 def _and(names: Iterable[str]) -> str:

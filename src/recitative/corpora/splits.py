@@ -74,11 +74,7 @@ def make_splits(
 ) -> tuple[dict[str, list[SplitRow]], list[str]]:
     """Balance and split every role, and draw the mixed speech from the split parts.
 
-    Args:
-        index: the clips of each role in SOURCE_ROLES, in any order.
-        split: how to divide.
-        balance_to: hours a role.
-        seed: the root seed; equal seeds give equal splits.
+    Equal seeds give equal splits, whatever the order of the clips.
 
     Returns:
         The rows of all five roles, sorted by id, and notes on what could not be met.
@@ -134,13 +130,7 @@ def parts_for_fold(
 ) -> list[SplitRow]:
     """Train, validation and test where `fold` is the one that is tested.
 
-    Args:
-        role: one of MUSIC_ROLES.
-        rows: the role's rows under ``scheme: grouped_folds``.
-        clips: the role's index; clips without a row are left out.
-        fold: 0 to folds - 1.
-        split: as the rows were made.
-        seed: as the rows were made; the validation part is drawn on it.
+    Settings and seed are those that the rows were made with; clips without a row are left out.
 
     Returns:
         The rows with `split` set for that fold, sorted by id.
@@ -173,14 +163,8 @@ def mix_speech(
     """Draw ``speech-mix``: half English, half Mandarin by duration, in each part.
 
     Every clip keeps the part that it has in its own language, so that a model pretrained on the
-    mix has trained on nothing that the others validate on.
-
-    Args:
-        index: the clips of both speech roles.
-        splits: their rows.
-        split: gives the shares of the parts and the tolerance.
-        hours: of the whole mix; None takes as much as the shorter language allows.
-        seed: the root seed.
+    mix has trained on nothing that the others validate on. `hours` are those of the whole mix; None
+    takes as much as the shorter language allows.
 
     Returns:
         The rows, sorted by id, and a note where the hours or the halves could not be met.

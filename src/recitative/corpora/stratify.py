@@ -70,15 +70,8 @@ def draw(
 
     Many random orders are walked through side by side; each takes a unit where that brings the
     weight of the classes nearer to `share` of theirs. The draw is the first that is about as near
-    as the best: the very best would be the same for every seed where groups are few.
-
-    Args:
-        role: for the message.
-        units: in a stable order.
-        share: of each class's weight, 0 to 1.
-        rng: the stream of this draw.
-        least: units of each class to draw at least.
-        leave: units of each class to leave at least, one for each part still to be drawn.
+    as the best: the very best would be the same for every seed where groups are few. At least
+    `least` units of each class are drawn, and `leave` are left, one for each part still to be drawn.
 
     Raises:
         UserError: a class has too few units, or they mix the classes so that no draw was found.

@@ -56,25 +56,17 @@ class Part:
 
 @dataclass(frozen=True)
 class Claim:
-    """What is claimed, and of which cells.
+    """What is claimed, and of which cells."""
 
-    Attributes:
-        id: its number in the list of claims, with a letter where one sentence claims two things.
-        sentence: the claim.
-        source: where it is said.
-        kind: `greater`: every part's effect is above 0; `similar`: within 3 points of `expected`.
-        made: from the labels of Experiments 1 and 2 to each part.
-        strict: whether every pair is needed; else the mean goes over those that are there.
-        expected: points that `similar` compares with.
-    """
-
-    id: str
-    sentence: str
-    source: str
+    id: str  # its number in the list of claims, with a letter where one sentence claims two things
+    sentence: str  # the claim
+    source: str  # where it is said
+    # `greater`: every part's effect is above 0; `similar`: within 3 points of `expected`
     kind: Literal["greater", "similar"]
+    # from the labels of Experiments 1 and 2 to each part
     made: Sequence[Callable[[Mapping[str, str]], Part]]
-    strict: bool
-    expected: float
+    strict: bool  # whether every pair is needed; else the mean goes over those that are there
+    expected: float  # points that `similar` compares with
 
     def parts(self, labels: Mapping[str, str]) -> list[Part]:
         """The parts, from the labels of Experiments 1 and 2."""

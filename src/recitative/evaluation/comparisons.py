@@ -99,12 +99,8 @@ def compare_labels(
     """What learning from other labels does: each kind against each, cell by cell, on the same songs.
 
     The test songs keep the set's own annotation under every kind, so that only the training
-    differs. The family, all rows together, is Holm-corrected.
-
-    Args:
-        kinds: the cells of each `transfer.labels`; a cell that one kind lacks is left out for it.
-        config: draws.
-        seed: root of the random streams.
+    differs. The family, all rows together, is Holm-corrected. A cell that one of the `kinds` of
+    `transfer.labels` lacks is left out for it.
     """
     rows: list[dict[str, Any]] = []
     for a_labels, b_labels in combinations(kinds, 2):

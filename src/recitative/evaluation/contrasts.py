@@ -43,17 +43,11 @@ POINTS = 100.0  # points of macro F in 1.0
 
 @dataclass(frozen=True)
 class SongSet:
-    """The cells of a contrast that were tested on the same songs.
+    """The cells of a contrast that were tested on the same songs."""
 
-    Attributes:
-        true: (S,) codes.
-        predicted: (R, S) codes of each cell, by any name.
-        pairs: names (a, b); the contrast is their mean difference.
-    """
-
-    true: Codes
-    predicted: Mapping[Any, Codes]
-    pairs: Sequence[tuple[Any, Any]]
+    true: Codes  # (S,) codes
+    predicted: Mapping[Any, Codes]  # (R, S) codes of each cell, by any name
+    pairs: Sequence[tuple[Any, Any]]  # names (a, b); the contrast is their mean difference
 
     def weights(self) -> dict[Any, float]:
         """What each cell's F counts in the mean over pairs."""
@@ -94,15 +88,9 @@ class Contrast:
 def contrast(
     sets: Sequence[SongSet], classes: int, rng: np.random.Generator, *, draws: int = DRAWS
 ) -> Contrast:
-    """The mean difference with its interval, songs and repeats resampled.
+    """The mean difference with its interval, songs and repeats resampled in at least 100 draws.
 
     The variance between repeats is pooled over all cells with several repeats.
-
-    Args:
-        sets: one for each set of songs, each with pairs.
-        classes: K.
-        rng: the only source of chance.
-        draws: D, at least 100.
 
     Raises:
         UserError: there is no pair, or shapes or codes do not fit.

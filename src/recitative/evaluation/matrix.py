@@ -25,12 +25,7 @@ def matrix_rows(
     config: EvaluateConfig,
     seed: int,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The rows of matrix.csv and of matrix_tests.csv.
-
-    Args:
-        cells: test predictions of each cell and control, all repeats, columns `PREDICTION_COLUMNS`.
-        config: draws.
-        seed: root of the random streams.
+    """The rows of matrix.csv and of matrix_tests.csv, from test predictions of all repeats.
 
     Raises:
         UserError: two cells of one music set were not tested on the same songs, or a table cannot

@@ -32,10 +32,8 @@ AVERAGES: tuple[Average, ...] = get_args(Average)
 
 # A label's code is its place here. Binary: the positive class is 1.
 LABELS: dict[Task, tuple[str, ...]] = {
-    "quadrant": QUADRANTS,
-    "arousal": ("A-", "A+"),
-    "valence": ("V-", "V+"),
-}
+    "quadrant": QUADRANTS, "arousal": ("A-", "A+"), "valence": ("V-", "V+"),
+}  # fmt: skip
 # The code of each quadrant in each task.
 QUADRANT_CODES: dict[Task, dict[str, int]] = {
     "quadrant": {name: code for code, name in enumerate(QUADRANTS)},
@@ -50,38 +48,14 @@ PROBABILITIES = (*QUADRANT_PROBABILITIES, "arousal", "valence")
 SONG_COLUMNS = (*CELL_COLUMNS, "clip", "group", *PROBABILITIES, "quadrant")
 PREDICTION_COLUMNS = (*CELL_COLUMNS, "clip", "group", "segment", *PROBABILITIES, "quadrant")
 RESULT_COLUMNS = (
-    "experiment",
-    "arch",
-    "transfer_mode",
-    "pairing",
-    "setting",
-    "speech_language",
-    "music_language",
-    "repeat",
-    "task",
-    "level",
-    "average",
-    "precision",
-    "recall",
-    "f1",
-    "accuracy",
+    "experiment", "arch", "transfer_mode", "pairing", "setting", "speech_language",
+    "music_language", "repeat", "task", "level", "average", "precision", "recall", "f1", "accuracy",
     "n",
-)
+)  # fmt: skip
 CLASS_COLUMNS = (
-    "experiment",
-    "arch",
-    "transfer_mode",
-    "pairing",
-    "music_language",
-    "repeat",
-    "task",
-    "level",
-    "class",
-    "precision",
-    "recall",
-    "f1",
-    "support",
-)
+    "experiment", "arch", "transfer_mode", "pairing", "music_language", "repeat", "task", "level",
+    "class", "precision", "recall", "f1", "support",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -126,10 +100,6 @@ class SongDecisions:
 def check_predictions(predictions: pd.DataFrame, source: str = "predictions.csv") -> None:
     """Refuse a predictions table, of segments or of songs, that cannot be scored.
 
-    Args:
-        predictions: the table; the column `segment` may be missing.
-        source: the file that an error names.
-
     Raises:
         UserError: a column is missing, the table is empty, a quadrant is unknown, or a probability
             is no number in [0, 1] or the four of a row do not sum to 1.
@@ -164,11 +134,7 @@ def check_predictions(predictions: pd.DataFrame, source: str = "predictions.csv"
 def to_song_level(predictions: pd.DataFrame) -> pd.DataFrame:
     """One row a song and repeat: the mean of its segments' probabilities.
 
-    Args:
-        predictions: a table with `PREDICTION_COLUMNS`, any number of cells and repeats.
-
-    Returns:
-        The same columns but `segment`, sorted by arch, transfer mode, repeat and clip.
+    The same columns but `segment`, sorted by arch, transfer mode, repeat and clip.
 
     Raises:
         UserError: the table cannot be scored, or one clip has two groups or two quadrants.
@@ -194,10 +160,6 @@ def decide(predictions: pd.DataFrame, task: Task) -> tuple[Codes, Codes]:
     The quadrant is the most probable one (of equals the first); arousal and valence are positive
     at a probability of 0.5 or more.
 
-    Args:
-        predictions: a table of segments or of songs.
-        task: which of the three tasks.
-
     Returns:
         ``(true, predicted)``, each (N,).
 
@@ -217,13 +179,7 @@ def decide(predictions: pd.DataFrame, task: Task) -> tuple[Codes, Codes]:
 def score(true: ArrayLike, predicted: ArrayLike, task: Task) -> Score:
     """Score decisions as scikit-learn does; a class that never occurs counts as 0, in macro too.
 
-    Args:
-        true: (N,) codes into ``LABELS[task]``.
-        predicted: (N,) codes.
-        task: which of the three tasks.
-
-    Returns:
-        Per class, macro and weighted figures, accuracy and the confusion matrix.
+    Both are (N,) codes into ``LABELS[task]``.
 
     Raises:
         UserError: there is nothing to score.
@@ -245,28 +201,26 @@ def score(true: ArrayLike, predicted: ArrayLike, task: Task) -> Score:
         Averages(*(float(np.average(each, weights=weights)) for each in (precision, recall, f1)))
         for weights in (None, support)
     )
+    accuracy = float(np.trace(confusion) / true.size)
     return Score(
-        labels=LABELS[task],
-        precision=precision,
-        recall=recall,
-        f1=f1,
-        support=support,
-        confusion=confusion,
-        macro=macro,
-        weighted=weighted,
-        accuracy=float(np.trace(confusion) / true.size),
-        n=int(true.size),
+        LABELS[task],
+        precision,
+        recall,
+        f1,
+        support,
+        confusion,
+        macro,
+        weighted,
+        accuracy,
+        true.size,
     )
 
 
 def macro_f1_from_confusion(confusions: ArrayLike) -> Floats:
     """Macro F of many confusion matrices at once: what `score` gives, without its cost.
 
-    Args:
-        confusions: (..., K, K) counts, rows true, columns predicted.
-
-    Returns:
-        (...) in [0, 1]; a class that neither occurs nor is predicted counts as 0.
+    (..., K, K) counts, rows true, columns predicted, to (...) in [0, 1]; a class that neither occurs
+    nor is predicted counts as 0.
     """
     counts = np.asarray(confusions, dtype=np.float64)
     hits = np.diagonal(counts, axis1=-2, axis2=-1)
@@ -278,12 +232,7 @@ def macro_f1_from_confusion(confusions: ArrayLike) -> Floats:
 def song_decisions(predictions: pd.DataFrame, task: Task) -> SongDecisions:
     """The song-level decisions of all repeats of one cell: what `statistics` works on.
 
-    Args:
-        predictions: the segments of one arch and transfer mode, all repeats.
-        task: which of the three tasks.
-
-    Returns:
-        The decisions, songs sorted by clip, repeats by number.
+    Songs are sorted by clip, repeats by number.
 
     Raises:
         UserError: more than one cell, or the repeats were not tested on the same songs.
@@ -364,26 +313,16 @@ def results_rows(predictions: pd.DataFrame, run: Mapping[str, Any]) -> list[dict
     rows = []
     for names, scored in _scores(predictions):
         for average in AVERAGES:
-            figures = scored.average(average)
-            values = {**run, **names, "average": average, "accuracy": scored.accuracy}
-            values |= {"precision": figures.precision, "recall": figures.recall, "f1": figures.f1}
-            values["n"] = scored.n
+            values = {**run, **names, "average": average, **vars(scored.average(average))}
+            values |= {"accuracy": scored.accuracy, "n": scored.n}
             rows.append({column: values[column] for column in RESULT_COLUMNS})
     return rows
 
 
 def per_class_rows(predictions: pd.DataFrame, run: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Rows of the per-class table: every training × level × task × class.
+    """Rows of the per-class table, `CLASS_COLUMNS`: every training × level × task × class.
 
-    Args:
-        predictions: a table with `PREDICTION_COLUMNS`.
-        run: experiment, pairing and music_language.
-
-    Returns:
-        Dictionaries with the keys `CLASS_COLUMNS`, in that order.
-
-    Raises:
-        UserError: the table cannot be scored.
+    As `results_rows`; `run` has experiment, pairing and music_language.
     """
     rows = []
     for names, scored in _scores(predictions):

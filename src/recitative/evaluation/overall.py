@@ -44,8 +44,7 @@ class MixedModel:
 def overall_effects(cells: Mapping[CellName, pd.DataFrame]) -> MixedModel:
     """Effects in percentage points of songs whose quadrant is recognised (`mixed_model`).
 
-    Args:
-        cells: test predictions of each cell, controls too, which are left out.
+    Controls among the cells are left out.
 
     Raises:
         UserError: there is no transferred cell, or a table cannot be scored.

@@ -35,11 +35,7 @@ class Finding:
 
 
 def published_tables() -> pd.DataFrame:
-    """The paper's Tables 1 and 2: experiment, arch, transfer_mode, pairing, tasks, three figures.
-
-    Returns:
-        144 rows of 3 printed figures in [0, 1], two decimals.
-    """
+    """The paper's Tables 1 and 2: 144 rows of 3 printed figures in [0, 1], two decimals."""
     return _read("published_tables.csv")
 
 
@@ -61,11 +57,7 @@ def _read(name: str) -> pd.DataFrame:
 
 
 def audit_published() -> list[Finding]:
-    """Recount the printed figures: what was averaged, which rows are swapped, what chance scores.
-
-    Returns:
-        The findings C9, C10 and the majority class's scores, each with its numbers.
-    """
+    """Recount the printed figures: what was averaged, which rows are swapped, what chance scores."""
     return [_averages(), *_swap(), *(_majority(music) for music in ("man", "eng"))]
 
 
@@ -125,30 +117,22 @@ def _swap_by_supports(weighted: pd.DataFrame) -> Finding:
     constant = constant[
         constant["pairing"].str.endswith("2man") & constant["task_as_printed"].isin(OTHER)
     ]
-    own = other = 0
-    for _, row in constant.iterrows():
-        task = str(row["task_as_printed"])
-        own += abs(row["recall"] - shares[task]) < abs(row["recall"] - shares[OTHER[task]])
-        other += abs(row["recall"] - shares[task]) > abs(row["recall"] - shares[OTHER[task]])
+    task = constant["task_as_printed"]
+    from_own = (constant["recall"] - task.map(shares)).abs()
+    from_other = (constant["recall"] - task.map(OTHER).map(shares)).abs()
+    own, other = int((from_own < from_other).sum()), int((from_own > from_other).sum())
     return Finding(
         "C10",
         f"the class supports say the same: on CH-818 the larger class of arousal (Q1 + Q2 or "
         f"Q3 + Q4) has {shares['arousal']:.3f} of the segments, that of valence (Q1 + Q4 or "
         f"Q2 + Q3) {shares['valence']:.3f}; of {len(constant)} rows of a model that gives one "
         f"answer throughout {other} have the share of the other heading's task, {own} their own",
-        {"rows": len(constant), "other": int(other), "own": int(own), **shares},
+        {"rows": len(constant), "other": other, "own": own, **shares},
     )
 
 
 def majority_baseline(music: str, task: str) -> dict[str, float]:
-    """What always answering the largest class scores on the released test segments.
-
-    Args:
-        music: eng (4Q-Emotion) or man (CH-818).
-        task: quadrant, arousal or valence.
-
-    Returns:
-        accuracy, macro_f1 and weighted_f1 in [0, 1].
+    """What always answering the largest class scores on the released test segments, in [0, 1].
 
     Raises:
         UserError: an unknown music set or task.
@@ -162,11 +146,8 @@ def majority_baseline(music: str, task: str) -> dict[str, float]:
     true = np.repeat(codes, supports["segments_in_test"].to_numpy())
     answer = np.full(len(true), np.bincount(true).argmax())
     scored = score(true, answer, known)
-    return {
-        "accuracy": scored.accuracy,
-        "macro_f1": scored.macro.f1,
-        "weighted_f1": scored.weighted.f1,
-    }
+    f1 = {"macro_f1": scored.macro.f1, "weighted_f1": scored.weighted.f1}
+    return {"accuracy": scored.accuracy, **f1}
 
 
 def _majority(music: str) -> Finding:

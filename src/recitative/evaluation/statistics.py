@@ -46,7 +46,8 @@ def bootstrap_interval(
 
     A draw takes songs with replacement, the same for every repeat, and repeats with replacement
     (Davison and Hinkley 1997, section 3.8). Of R repeats R - 1 are drawn, which makes the variance
-    between them unbiased (Rao and Wu 1988): with R of 4 it would be a quarter too small.
+    between them unbiased (Rao and Wu 1988): with R of 4 it would be a quarter too small. One repeat
+    says nothing about repeats: then only songs are drawn.
 
     Args:
         true: (S,) codes.
@@ -54,10 +55,6 @@ def bootstrap_interval(
         classes: K.
         rng: the only source of chance.
         draws: D, at least 100.
-
-    Returns:
-        The mean over repeats and its interval; `resampled` says what was resampled. One repeat
-        says nothing about repeats: then only songs are.
 
     Raises:
         UserError: shapes or codes do not fit, or there are too few draws.
@@ -75,13 +72,7 @@ def bootstrap_interval(
 
 
 def holm(p_values: ArrayLike) -> Floats:
-    """Holm's correction over one family of comparisons, by statsmodels.
-
-    Args:
-        p_values: (M,) in [0, 1]; may be empty.
-
-    Returns:
-        (M,) corrected p-values in the same order, each at least as large as before.
+    """Holm's correction over one family of (M,) p-values, by statsmodels, in the same order.
 
     Raises:
         UserError: a value is no probability.
@@ -97,20 +88,12 @@ def holm(p_values: ArrayLike) -> Floats:
 
 
 def songs_needed(low: float, high: float, songs: int, target: float) -> int | None:
-    """How many test songs would decide what these could not.
+    """How many test songs would decide what these could not; None where no number does.
 
     A half-width shrinks with the square root of the songs. The part that comes from the repeats
-    does not, so this is the least number; more repeats may be needed as well.
-
-    Args:
-        low: lower end of the interval found.
-        high: upper end.
-        songs: S that gave it.
-        target: the half-width that decides, in the interval's unit: |effect| to tell a difference
-            from 0, margin - |effect| to call two cells similar.
-
-    Returns:
-        The number of songs, or None where no number decides (the target is not above 0).
+    does not, so this is the least number; more repeats may be needed as well. `target` is the
+    half-width that decides, in the interval's unit: |effect| to tell a difference from 0,
+    margin - |effect| to call two cells similar.
 
     Raises:
         UserError: the interval is reversed or no number, or there is no song.
@@ -126,13 +109,6 @@ def songs_needed(low: float, high: float, songs: int, target: float) -> int | No
 
 def majority_macro_f1(true: ArrayLike, classes: int) -> float:
     """Macro F of always answering the most frequent class of `true`: 2s / (1 + s) / K of share s.
-
-    Args:
-        true: (N,) codes.
-        classes: K.
-
-    Returns:
-        In [0, 1].
 
     Raises:
         UserError: there is no song, or a code is outside 0..K-1.

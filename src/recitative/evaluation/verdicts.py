@@ -78,21 +78,15 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that there is to judge by.
+    """All that there is to judge by."""
 
-    Attributes:
-        cells: test predictions of each cell and control, all repeats, columns `PREDICTION_COLUMNS`.
-        hours: hours of speech a language behind each experiment.
-        runs: MLflow run ids of each cell.
-        pretrainings: for the claims about pretraining itself.
-        agreement: by music language.
-    """
-
+    # test predictions of each cell and control, all repeats, columns `PREDICTION_COLUMNS`
     cells: Mapping[CellName, pd.DataFrame]
-    hours: Mapping[str, float]
+    hours: Mapping[str, float]  # hours of speech a language behind each experiment
+    # MLflow run ids of each cell
     runs: Mapping[CellName, Sequence[str]] = field(default_factory=dict)
-    pretrainings: Sequence[Pretraining] = ()
-    agreement: Mapping[str, Agreement] = field(default_factory=dict)
+    pretrainings: Sequence[Pretraining] = ()  # for the claims about pretraining itself
+    agreement: Mapping[str, Agreement] = field(default_factory=dict)  # by music language
 
     def labels(self) -> dict[str, str]:
         """Which experiments here stand for the paper's 1 and 2: the least and the most speech."""
@@ -146,11 +140,6 @@ class Verdict:
 
 def judge(evidence: Evidence, seed: int, draws: int = DRAWS) -> list[Verdict]:
     """The verdict on every claim, in the order of the list of claims.
-
-    Args:
-        evidence: all that there is.
-        seed: root of every random stream.
-        draws: of each bootstrap and permutation.
 
     Raises:
         UserError: two cells that a claim compares were not tested on the same songs, or a table

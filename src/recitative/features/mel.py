@@ -81,11 +81,7 @@ class FeatureConfig(Section):
 
 
 def log_mel(samples: Samples, config: FeatureConfig) -> Frames:
-    """The natural logarithm of the mel spectrogram.
-
-    Args:
-        samples: mono samples (n,) at `config.sample_rate`.
-        config: the settings.
+    """The natural logarithm of the mel spectrogram of mono samples (n,) at `config.sample_rate`.
 
     Returns:
         frames (T, n_mels), float32; T = 0 if not centred and shorter than n_fft.

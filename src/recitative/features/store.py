@@ -29,15 +29,10 @@ PROBLEM_COLUMNS = ("id", "path", "reason")
 
 @dataclass(frozen=True)
 class Segments:
-    """Where N windows begin.
+    """Where N windows begin."""
 
-    Attributes:
-        start: (N,) int64, offset in the store's frames.
-        clip: (N,) int64, index into the ids that were asked for.
-    """
-
-    start: npt.NDArray[np.int64]
-    clip: npt.NDArray[np.int64]
+    start: npt.NDArray[np.int64]  # (N,) int64, offset in the store's frames
+    clip: npt.NDArray[np.int64]  # (N,) int64, index into the ids that were asked for
 
     def __len__(self) -> int:
         return len(self.start)
@@ -45,17 +40,11 @@ class Segments:
 
 @dataclass(frozen=True)
 class FeatureStore:
-    """The frames of one role's clips.
+    """The frames of one role's clips."""
 
-    Attributes:
-        folder: where it lies.
-        frames: all of them, on disk, read-only.
-        spans: id → (start, frames), in the order of the store.
-    """
-
-    folder: Path
-    frames: StoredFrames
-    spans: Mapping[str, tuple[int, int]]
+    folder: Path  # where it lies
+    frames: StoredFrames  # all of them, on disk, read-only
+    spans: Mapping[str, tuple[int, int]]  # id → (start, frames), in the order of the store
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -134,10 +123,10 @@ def write_store(
     problems: Iterable[Mapping[str, Any]] = (),
     shard_frames: int = sys.maxsize,
 ) -> None:
-    """Write a store whole or not at all, holding one clip at a time.
+    """Write a store whole or not at all, holding one clip at a time; what was there is replaced.
 
     Args:
-        folder: of the store; what was there is replaced.
+        folder: of the store.
         clips: (id, frames (T, n_mels)); ids are unique.
         problems: rows for problems.csv, read after the last clip, so it may grow meanwhile.
         shard_frames: that a file may have; a clip that is longer has a file of its own.

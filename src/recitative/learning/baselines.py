@@ -55,10 +55,6 @@ def opensmile_functionals(signals: Iterable[np.ndarray], sample_rate: int) -> np
     )
 
 
-def _one_hot(codes: dict[str, np.ndarray]) -> np.ndarray:
-    return np.column_stack([np.eye(4)[codes["quadrant"]], codes["arousal"], codes["valence"]])
-
-
 def _svm(seed: int) -> Any:
     return make_pipeline(StandardScaler(), SVC(class_weight="balanced"))
 
@@ -104,7 +100,6 @@ def predict_baseline(
         if len(np.unique(target[train])) == 1:  # an SVM needs two classes; one class is its answer
             model = DummyClassifier(strategy="most_frequent")
         chosen[task] = model.fit(features[train], target[train]).predict(features[test])
-    row_of_clip = np.full(len(segments.clips), -1)
-    row_of_clip[test] = np.arange(len(test))
-    probabilities: np.ndarray = _one_hot(chosen)[row_of_clip[segments.clip[parts.test]]]
+    of_song = np.column_stack([np.eye(4)[chosen["quadrant"]], chosen["arousal"], chosen["valence"]])
+    probabilities: np.ndarray = of_song[np.searchsorted(test, segments.clip[parts.test])]
     return probabilities

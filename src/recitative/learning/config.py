@@ -81,19 +81,13 @@ class ArchConfig(Protocol):
 
 @dataclass(frozen=True)
 class TransferMode:
-    """How a classifier comes to be.
+    """How a classifier comes to be."""
 
-    Attributes:
-        encoder: pretrained on speech, or random.
-        phase: `frozen` trains the heads on codes computed once; `finetune` trains everything.
-        after: the mode whose result, of the same repeat, this one goes on from.
-        shuffled: whether the training labels are permuted among clips.
-    """
-
-    encoder: Literal["pretrained", "random"]
+    encoder: Literal["pretrained", "random"]  # pretrained on speech, or random
+    # `frozen` trains the heads on codes computed once; `finetune` trains everything
     phase: Literal["frozen", "finetune"]
-    after: str | None = None
-    shuffled: bool = False
+    after: str | None = None  # the mode whose result, of the same repeat, this one goes on from
+    shuffled: bool = False  # whether the training labels are permuted among clips
 
 
 TRANSFER_MODES = {

@@ -45,19 +45,12 @@ def fit_config(config: PretrainConfig, segments_per_example: int) -> FitConfig:
 
 @dataclass(frozen=True)
 class Speech:
-    """The speech of one role, and how segments are cut from it.
+    """The speech of one role, and how segments are cut from it."""
 
-    Attributes:
-        store: its frames.
-        parts: ids of the clips of `train` and of `validation`.
-        frames: of a segment.
-        hop: frames from one segment to the next.
-    """
-
-    store: FeatureStore
-    parts: Mapping[str, Sequence[str]]
-    frames: int
-    hop: int
+    store: FeatureStore  # its frames
+    parts: Mapping[str, Sequence[str]]  # ids of the clips of `train` and of `validation`
+    frames: int  # of a segment
+    hop: int  # frames from one segment to the next
 
 
 @dataclass(frozen=True)

@@ -71,10 +71,7 @@ class _Losses(nn.Module):
 def launch(work: Callable[..., None], count: int, *arguments: Any) -> None:
     """Run ``work(ranks, *arguments)`` in `count` processes; where one dies, all start again.
 
-    Args:
-        work: a function of a module; it goes on from its checkpoint.
-        count: of processes on this machine.
-        arguments: the same for each.
+    `work` is a function of a module that goes on from its checkpoint.
 
     Raises:
         UserError: `work` raised one, or the processes died again and again.

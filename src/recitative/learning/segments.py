@@ -27,27 +27,17 @@ class LabelledClip(Protocol):
 
 @dataclass(frozen=True)
 class LabelledSegments:
-    """Every segment of a music role: C clips, N segments in the clips' order.
+    """Every segment of a music role: C clips, N segments in the clips' order."""
 
-    Attributes:
-        store: the role's frames.
-        frames: frames of a segment.
-        clips: id of each clip, (C,).
-        groups: group of each clip, (C,).
-        clip_quadrant: quadrant code 0..3 of each clip, (C,).
-        start: first frame of each segment in the store, (N,).
-        clip: the clip of each segment, (N,), non-decreasing.
-        shares: of the listeners who chose each quadrant, (C, 4), to train on a distribution
-            instead of a code; None otherwise.
-    """
-
-    store: FeatureStore
-    frames: int
-    clips: list[str]
-    groups: list[str]
-    clip_quadrant: np.ndarray
-    start: np.ndarray
-    clip: np.ndarray
+    store: FeatureStore  # the role's frames
+    frames: int  # frames of a segment
+    clips: list[str]  # id of each clip, (C,)
+    groups: list[str]  # group of each clip, (C,)
+    clip_quadrant: np.ndarray  # quadrant code 0..3 of each clip, (C,)
+    start: np.ndarray  # first frame of each segment in the store, (N,)
+    clip: np.ndarray  # the clip of each segment, (N,), non-decreasing
+    # of the listeners who chose each quadrant, (C, 4), to train on a distribution instead of a
+    # code; None otherwise
     shares: np.ndarray | None = None
 
     @staticmethod

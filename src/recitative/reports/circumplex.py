@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from recitative.reports.figures import BLUE, GREEN, GREY, INK, ORANGE, PURPLE
+from recitative.drawing import BLUE, GREEN, GREY, INK, ORANGE, PURPLE
 from recitative.vocabulary import SIGNS
 
 if TYPE_CHECKING:

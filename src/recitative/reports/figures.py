@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from recitative.drawing import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, confusion_panel, row_shares
 from recitative.reports.matrix import MatrixCell, Point, series_keys, series_name
 from recitative.reports.results import (
     OTHER_CONTROLS,
@@ -19,15 +19,12 @@ from recitative.reports.results import (
     mode_name,
     music_name,
 )
-from recitative.vocabulary import QUADRANTS, SETTINGS
+from recitative.vocabulary import SETTINGS
 
 if TYPE_CHECKING:
     from recitative.evaluation.metrics import Score
 
-# Okabe and Ito's palette: told apart with any colour vision.
-INK, BLUE, ORANGE, GREEN, PURPLE, GREY = (
-    "#222222", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#999999",
-)  # fmt: skip
+SERIES = (BLUE, ORANGE, GREEN, PURPLE)
 mpl.rcParams |= {
     "font.size": 10,
     "axes.spines.top": False,
@@ -63,19 +60,10 @@ def _draw_history(axes: Axes, histories: Sequence[Sequence[Mapping[str, Any]]]) 
 
 def confusion_figure(score: "Score", title: str) -> Figure:
     """One confusion matrix: counts, shaded by the share of the true class."""
-    counts = score.confusion
-    shares = counts / counts.sum(1, keepdims=True).clip(1)
     figure = Figure(figsize=(3.6, 3.4))
     axes = figure.add_subplot()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row, column in ((i, j) for i in range(len(counts)) for j in range(len(counts))):
-        axes.text(column, row, str(int(counts[row, column])), ha="center", va="center",
-                  color="white" if shares[row, column] > 0.5 else INK)  # fmt: skip
-    ticks = range(len(counts))
-    axes.set_xticks(ticks, score.labels)
-    axes.set_yticks(ticks, score.labels)
+    confusion_panel(axes, row_shares(score.confusion), score.labels, score.confusion)
     axes.set(xlabel="predicted", ylabel="true", title=f"{title}, songs")
-    axes.spines[:].set_visible(False)
     return figure
 
 
@@ -91,9 +79,7 @@ def forest_figure(cells: Sequence[Cell], music: str, note: str = "") -> Figure:
     place = 0
     labels: list[tuple[int, str]] = []
     headings: list[int] = []
-    for color, (name, group) in zip(
-        (BLUE, ORANGE, GREEN, PURPLE) * 2, groups.items(), strict=False
-    ):
+    for color, (name, group) in zip(SERIES * 2, groups.items(), strict=False):
         headings.append(len(labels))
         labels.append((place, name))
         for cell in group:
@@ -156,10 +142,7 @@ def settings_figure(
 ) -> Figure:
     """Quadrant macro F by setting, a panel a music set and mode, a colour an arch and experiment.
 
-    Args:
-        panels: of `matrix.by_setting`.
-        cells: the whole matrix.
-        note: written below.
+    `panels` are those of `matrix.by_setting`; `note` is written below.
     """
     keys = series_keys(panels)
     figure = Figure(figsize=(7, 5))
@@ -167,7 +150,7 @@ def settings_figure(
     for axes, ((music, mode), series) in zip(grid.flat, panels.items(), strict=False):
         for key, points in series.items():
             place = keys.index(key)
-            color = (BLUE, ORANGE, GREEN, PURPLE)[place % 4]
+            color = SERIES[place % 4]
             for point in points:
                 x = SETTINGS.index(point.setting) + (place - (len(keys) - 1) / 2) * 0.18
                 low, high = point.scores.low, point.scores.high
@@ -180,41 +163,11 @@ def settings_figure(
         names = ["no speech" if setting == "none" else setting for setting in SETTINGS]
         axes.set_xticks(range(len(SETTINGS)), names, fontsize=8)
     for place, key in enumerate(keys):
-        grid.flat[0].plot([], [], "o", color=(BLUE, ORANGE, GREEN, PURPLE)[place % 4],
+        grid.flat[0].plot([], [], "o", color=SERIES[place % 4],
                           label=series_name(*key, cells))  # fmt: skip
     grid.flat[0].legend(frameon=False, fontsize=8)
     figure.supylabel("quadrant macro F, songs", fontsize=9)
     figure.supxlabel(note, fontsize=7.5)
-    return figure
-
-
-def confusions_figure(panels: Mapping[str, Sequence[Sequence[int]]], note: str = "") -> Figure:
-    """Small confusion matrices, shares of the true class in percent, at most four a line.
-
-    Args:
-        panels: (4, 4) counts by title, rows true, columns predicted.
-        note: written below.
-    """
-    columns = min(4, len(panels))
-    lines = -(-len(panels) // columns)
-    figure = Figure(figsize=(7, 0.5 + 2.1 * lines))
-    grid = figure.subplots(lines, columns, squeeze=False)
-    for axes, (title, matrix) in zip(grid.flat, panels.items(), strict=False):
-        counts = np.asarray(matrix, dtype=np.float64)
-        shares = counts / counts.sum(1, keepdims=True).clip(1)
-        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        for (true, predicted), share in np.ndenumerate(shares):
-            axes.text(predicted, true, f"{100 * share:.0f}", ha="center", va="center", fontsize=7,
-                      color="white" if share > 0.5 else INK)  # fmt: skip
-        axes.set_xticks(range(4), QUADRANTS, fontsize=7)
-        axes.set_yticks(range(4), QUADRANTS, fontsize=7)
-        axes.tick_params(length=0)
-        axes.spines[:].set_visible(False)
-        axes.set_title(title.replace(": ", "\n", 1), fontsize=8)
-    for axes in grid.flat[len(panels) :]:
-        axes.set_axis_off()
-    figure.supxlabel("predicted" + (f"\n{note}" if note else ""), fontsize=8)
-    figure.supylabel("true, %", fontsize=8)
     return figure
 
 

@@ -26,18 +26,15 @@ def headline(claims: Sequence[Claim]) -> list[str]:
     verdicts = ", ".join(f"{counted[word]} {word}" for word in WORDS if counted[word])
     songs = by_id["1"]["songs"] or by_id["10a"]["songs"]
     seen = f" on {songs} test songs" if songs else ""
+    said = _said(by_id["1"])
     return [
         "Does speech in the music’s own language teach more than speech in the other? "
-        f"{_upper(_said(by_id['1']))} (claim 1).",
+        f"{said[0].upper()}{said[1:]} (claim 1).",
         "Does hearing speech at all help? With the encoder frozen, against a random encoder: "
         f"{_said(by_id['10a'])} (claim 10a); fully trained, against from scratch: "
         f"{_said(by_id['10b'])} (claim 10b).",
         f"Of {len(claims)} claims, judged{seen}: {verdicts}.",
     ]
-
-
-def _upper(text: str) -> str:
-    return text[0].upper() + text[1:]
 
 
 def _said(claim: Claim) -> str:

@@ -8,15 +8,10 @@ from urllib.parse import quote
 
 @dataclass(frozen=True)
 class MlflowLinks:
-    """Where `mlflow ui` answers, and the experiment that the runs are in.
+    """Where `mlflow ui` answers, and the experiment that the runs are in."""
 
-    Attributes:
-        base: address of the server, e.g. ``http://127.0.0.1:5000``.
-        experiment_id: MLflow's number of the experiment.
-    """
-
-    base: str
-    experiment_id: str
+    base: str  # address of the server, e.g. ``http://127.0.0.1:5000``
+    experiment_id: str  # MLflow's number of the experiment
 
     def compare(self, run_ids: Sequence[str]) -> str:
         """The page that sets these runs beside each other; of one run, its own page."""

@@ -140,10 +140,8 @@ def paper_tables(
 ) -> list[PaperTable]:
     """Both tables; where one amount of speech was run, it stands beside Table 1 alone.
 
-    Args:
-        cells: of `read_matrix`.
-        comparisons: by experiment and architecture, corrected over all of them.
-        experiments: the content of experiments.json.
+    `comparisons` are by experiment and architecture, corrected over all of them; `experiments` is the
+    content of experiments.json.
     """
     stands_for = experiments.get("stands_for", {})
     by_name = {(cell.experiment, cell.arch, cell.mode, cell.pairing): cell for cell in cells}

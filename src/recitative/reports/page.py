@@ -14,14 +14,14 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure as Picture
 
+from recitative.drawing import confusions_figure, row_shares
 from recitative.evaluation.comparisons import NO_PRETRAINING
 from recitative.evaluation.metrics import LABELS, TASKS
 from recitative.files import atomic_path, write_csv
-from recitative.reports import figures
-from recitative.reports import matrix as whole
-from recitative.reports import results as reading
+from recitative.reports import figures, matrix, results
 from recitative.reports.headline import headline
 from recitative.reports.links import MlflowLinks
+from recitative.reports.matrix import MatrixCell, PaperTable
 from recitative.reports.results import Cell, Comparison
 from recitative.reports.tables import SYNTHETIC, bounds, latex_matrix, write_latex
 from recitative.vocabulary import LANGUAGES, PAIRINGS, SETTINGS
@@ -41,84 +41,56 @@ Histories = Mapping[str, Sequence[Mapping[str, float]]]
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What the stages wrote, read; what is absent is empty.
+class Content:
+    """What the stages wrote, read; what is absent is empty."""
 
-    Attributes:
-        cells: every cell and control.
-        comparisons: the paired ones.
-        synthetic: whether the corpus is the embedded one.
-        params: every parameter in force, nested.
-        average: which average stands first, `macro` or `weighted`.
-        provenance: git_sha, git_dirty and dvc_experiment of this report.
-        confusions: by pairing and mode, (4, 4) song counts.
-        histories: rows of history.csv, numbers, by language of speech.
-        certificate: the content of certificate.json.
-        problems: by role, rows with path (or id) and reason.
-        alpha: rows of alpha.csv, numbers or None.
-        listeners: the content of agreement.json, by music language.
-        pictures: caption and PNG file of each picture of agreement.
-        claims: the content of claims.json.
-        missing: why a control is left out, by music set and name.
-        decisions: the content of decision.json.
-        runs: run ids by cell, e.g. ``eng2eng full 0``.
-        earlier: as `tracking.past_runs.earlier_results` gives them, the present run among them.
-        labels: rows of `evaluation.comparisons.compare_labels`.
-        searched: whether the page of the search, search.html, lies beside this one.
-        matrix: cells and controls of every experiment on the same songs, this one among them.
-        matrix_tests: their comparisons by experiment and arch, corrected over all.
-        experiments: the content of experiments.json.
-        overall: the content of overall.json.
-        curves: rows of history by arch and experiment, then language of speech, of other
-            experiments than this.
-        faults: the content of each file in build/faults/.
-        mlflow: where the runs can be looked at; None where nothing is known of it.
-    """
-
-    cells: Sequence[Cell]
-    comparisons: Sequence[Comparison]
-    synthetic: bool
-    params: Mapping[str, Any]
-    average: str
-    provenance: Mapping[str, str]
-    confusions: Confusions = field(default_factory=dict)
-    histories: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
-    certificate: Mapping[str, Any] = field(default_factory=dict)
-    problems: Mapping[str, Sequence[Mapping[str, str]]] = field(default_factory=dict)
-    alpha: Sequence[Mapping[str, Any]] = ()
-    listeners: Mapping[str, Any] = field(default_factory=dict)
-    pictures: Sequence[tuple[str, Path]] = ()
-    claims: Sequence[Mapping[str, Any]] = ()
-    missing: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    decisions: Sequence[Mapping[str, Any]] = ()
-    runs: Mapping[str, str] = field(default_factory=dict)
-    earlier: Sequence[Mapping[str, Any]] = ()
-    labels: Sequence[Mapping[str, Any]] = ()
-    searched: bool = False
-    matrix: Sequence[whole.MatrixCell] = ()
+    cells: Sequence[Cell]  # every cell and control
+    comparisons: Sequence[Comparison]  # the paired ones
+    synthetic: bool  # whether the corpus is the embedded one
+    params: Mapping[str, Any]  # every parameter in force, nested
+    average: str  # which stands first, `macro` or `weighted`
+    provenance: Mapping[str, str]  # git_sha, git_dirty and dvc_experiment of this report
+    confusions: Confusions = field(default_factory=dict)  # by pairing and mode, (4, 4) song counts
+    histories: Histories = field(default_factory=dict)  # of history.csv, by language of speech
+    certificate: Mapping[str, Any] = field(default_factory=dict)  # certificate.json
+    problems: Mapping[str, Sequence[Mapping[str, str]]] = field(default_factory=dict)  # by role
+    alpha: Sequence[Mapping[str, Any]] = ()  # rows of alpha.csv, numbers or None
+    listeners: Mapping[str, Any] = field(default_factory=dict)  # agreement.json, by music language
+    pictures: Sequence[tuple[str, Path]] = ()  # of agreement: caption and PNG file
+    claims: Sequence[Mapping[str, Any]] = ()  # claims.json
+    missing: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # why, by music, control
+    decisions: Sequence[Mapping[str, Any]] = ()  # decision.json
+    runs: Mapping[str, str] = field(default_factory=dict)  # ids by cell, e.g. ``eng2eng full 0``
+    earlier: Sequence[
+        Mapping[str, Any]
+    ] = ()  # `tracking.past_runs.earlier_results`, this run's too
+    labels: Sequence[Mapping[str, Any]] = ()  # rows of `comparisons.compare_labels`
+    searched: bool = False  # whether the page of the search, search.html, lies beside this one
+    matrix: Sequence[MatrixCell] = ()  # of every experiment on the same songs, this one among them
+    # comparisons of the matrix by experiment and arch, corrected over all
     matrix_tests: Mapping[tuple[str, str], Sequence[Comparison]] = field(default_factory=dict)
-    experiments: Mapping[str, Any] = field(default_factory=dict)
-    overall: Mapping[str, Any] = field(default_factory=dict)
-    curves: Mapping[tuple[str, str], Histories] = field(default_factory=dict)
-    faults: Sequence[Mapping[str, Any]] = ()
-    mlflow: MlflowLinks | None = None
+    experiments: Mapping[str, Any] = field(default_factory=dict)  # experiments.json
+    overall: Mapping[str, Any] = field(default_factory=dict)  # overall.json
+    curves: Mapping[tuple[str, str], Histories] = field(default_factory=dict)  # other experiments'
+    faults: Sequence[Mapping[str, Any]] = ()  # each file in build/faults/
+    mlflow: MlflowLinks | None = None  # where the runs can be looked at
 
 
-def write_report(evidence: Evidence, folder: Path) -> Path:
+def write_report(content: Content, folder: Path) -> Path:
     """Write ``index.html``, ``figures/*.png``, ``tables/*.tex`` and ``*.csv``; return the page."""
-    for name, picture in _pictures(evidence).items():
+    for name, picture in _pictures(content).items():
         with atomic_path(folder / "figures" / f"{name}.png") as temporary:
             picture.savefig(temporary, dpi=200, metadata={"Software": None})
-    ceilings = reading.read_ceilings(evidence.listeners)
-    write_latex(evidence.cells, evidence.synthetic, folder / "tables", ceilings)
-    for table in _tables(evidence):
+    ceilings = results.read_ceilings(content.listeners)
+    write_latex(content.cells, content.synthetic, folder / "tables", ceilings)
+    for table in _tables(content):
         name = f"table-{table.number}"
-        write_csv(folder / "tables" / f"{name}.csv", whole.CSV_COLUMNS, whole.csv_rows(table))
+        write_csv(folder / "tables" / f"{name}.csv", matrix.CSV_COLUMNS, matrix.csv_rows(table))
         with atomic_path(folder / "tables" / f"{name}.tex") as temporary:
-            temporary.write_text(latex_matrix(table, evidence.synthetic), encoding="utf-8")
+            temporary.write_text(latex_matrix(table, content.synthetic), encoding="utf-8")
     page = folder / "index.html"
     with atomic_path(page) as temporary:
-        temporary.write_text(render(evidence), encoding="utf-8")
+        temporary.write_text(render(content), encoding="utf-8")
     return page
 
 
@@ -131,7 +103,7 @@ def effect(claim: Mapping[str, Any]) -> str:
     return f"{value} [{low}, {high}] {claim['unit']}".replace("-", "−")
 
 
-def render(evidence: Evidence) -> str:
+def render(content: Content) -> str:
     """The page as HTML: nothing is fetched from elsewhere, and all can be read without its script."""
     environment = Environment(
         loader=FileSystemLoader(HERE),
@@ -142,40 +114,43 @@ def render(evidence: Evidence) -> str:
     )
     environment.filters |= {
         "f": lambda value: f"{value:.2f}",
-        "points": partial(reading.signed, digits=reading.decimals(evidence.comparisons)),
+        "points": partial(results.signed, digits=results.decimals(content.comparisons)),
         "p": p_value,
         "effect": effect,
         "bounds": bounds,
         "percent": lambda share: f"{100 * share:.0f}",
         "at": position,
-        "prf": lambda scores: " ".join(f"{n:.2f}".lstrip("0") for n in _prf(scores)),
-        "signed": reading.signed,
-        "pairing": whole.pairing_name,
-        "mode": reading.mode_name,
-        "music": reading.music_name,
+        "prf": lambda scores: " ".join(
+            f"{n:.2f}".lstrip("0") for n in (scores.precision, scores.recall, scores.f1)
+        ),
+        "signed": results.signed,
+        "pairing": matrix.pairing_name,
+        "mode": results.mode_name,
+        "music": results.music_name,
         "language": lambda name: LANGUAGES.get(name, name),
         "data_uri": data_uri,
         "yaml": lambda values: yaml.safe_dump(values, sort_keys=False, allow_unicode=True),
     }
-    averages = ("weighted", "macro") if evidence.average == "weighted" else ("macro", "weighted")
-    present = present_runs(evidence)
+    averages = ("weighted", "macro") if content.average == "weighted" else ("macro", "weighted")
+    mine = set(content.runs.values())
+    present = [row for row in content.earlier if mine & set(row["run_ids"])]  # this very run's
     text = environment.get_template("report.html.j2").render(
-        evidence=evidence,
+        content=content,
         css=(HERE / "report.css").read_text(encoding="utf-8"),
         script=(HERE / "report.js").read_text(encoding="utf-8"),
-        sentences=headline(evidence.claims),
-        compare=evidence.mlflow.compare if evidence.mlflow else None,
-        **_matrix(evidence),
-        synthetic=SYNTHETIC if evidence.synthetic else "",
-        answers=reading.answers(evidence.comparisons),
-        sets=list(dict.fromkeys(cell.music for cell in evidence.cells)),
-        grouped=reading.grouped,
-        majority=reading.majority,
-        reach=reach(evidence.comparisons),
+        sentences=headline(content.claims),
+        compare=content.mlflow.compare if content.mlflow else None,
+        **_matrix(content),
+        synthetic=SYNTHETIC if content.synthetic else "",
+        answers=results.answers(content.comparisons),
+        sets=list(dict.fromkeys(cell.music for cell in content.cells)),
+        grouped=results.grouped,
+        majority=results.majority,
+        reach=reach(content.comparisons),
         panels=confusion_panels,
         by_group=by_group,
-        curves=list(_curve_groups(evidence)),
-        history=earlier_table(evidence.earlier, present),
+        curves=list(_curve_groups(content)),
+        history=earlier_table(content.earlier, present),
         made_by={
             name: sorted({value for row in present for value in row[name]} - {"unknown"})
             for name in ("devices", "git_shas")
@@ -186,8 +161,8 @@ def render(evidence: Evidence) -> str:
         quadrants=LABELS["quadrant"],
         quadrant_names=QUADRANT_NAMES,
         highest=highest,
-        ceilings=reading.read_ceilings(evidence.listeners),
-        by_quadrant=reading.agreement_by_quadrant(evidence.listeners, evidence.cells),
+        ceilings=results.read_ceilings(content.listeners),
+        by_quadrant=results.agreement_by_quadrant(content.listeners, content.cells),
         pairings=PAIRINGS,
         no_pretraining=NO_PRETRAINING,
         most_problems=MOST_PROBLEMS,
@@ -195,57 +170,53 @@ def render(evidence: Evidence) -> str:
     return text + "\n"
 
 
-def _curve_groups(evidence: Evidence) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def _curve_groups(content: Content) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Titles and panels: this run's architecture, then those of other experiments."""
-    if evidence.histories:
-        arch, experiment = evidence.params["pretrain"]["arch"], evidence.params["experiment"]
-        yield f"{arch.upper()}, experiment {experiment}", curves(evidence.histories)
-    for (arch, experiment), histories in evidence.curves.items():
+    if content.histories:
+        arch, experiment = content.params["pretrain"]["arch"], content.params["experiment"]
+        yield f"{arch.upper()}, experiment {experiment}", curves(content.histories)
+    for (arch, experiment), histories in content.curves.items():
         yield f"{arch.upper()}, experiment {experiment} (from MLflow)", curves(histories)
 
 
-def _prf(scores: whole.Scores) -> tuple[float, float, float]:
-    return scores.precision, scores.recall, scores.f1
-
-
-def _tables(evidence: Evidence) -> list[whole.PaperTable]:
-    if not evidence.matrix:
+def _tables(content: Content) -> list[PaperTable]:
+    if not content.matrix:
         return []
-    return whole.paper_tables(evidence.matrix, evidence.matrix_tests, evidence.experiments)
+    return matrix.paper_tables(content.matrix, content.matrix_tests, content.experiments)
 
 
-def _matrix(evidence: Evidence) -> dict[str, Any]:
+def _matrix(content: Content) -> dict[str, Any]:
     """What the section of the whole matrix shows."""
-    settings = whole.by_setting(evidence.matrix)
-    keys = whole.series_keys(settings)
+    settings = matrix.by_setting(content.matrix)
+    keys = matrix.series_keys(settings)
     runs = {
         (cell.experiment, cell.arch, cell.mode, cell.pairing): cell.run_ids
-        for cell in evidence.matrix
+        for cell in content.matrix
     }
 
     def url(experiment: str, arch: str, one: Comparison) -> str | None:
         a = runs.get((experiment, arch, one.mode, one.a), ())
         b = runs.get((experiment, arch, one.b_mode, one.b), ())
-        return evidence.mlflow.compare([*a, *b]) if evidence.mlflow and a and b else None
+        return content.mlflow.compare([*a, *b]) if content.mlflow and a and b else None
 
-    there = {cell.arch for cell in evidence.matrix}
+    there = {cell.arch for cell in content.matrix}
     return {
-        "tables": _tables(evidence),
+        "tables": _tables(content),
         "settings": settings,
         "setting_names": SETTINGS,
         "series_keys": keys,
-        "series_names": [whole.series_name(*key, evidence.matrix) for key in keys],
-        "lacking": [arch.upper() for arch in whole.ARCHS if arch not in there],
-        "overall": {"coefficients": [], "statements": []} | dict(evidence.overall),
+        "series_names": [matrix.series_name(*key, content.matrix) for key in keys],
+        "lacking": [arch.upper() for arch in matrix.ARCHS if arch not in there],
+        "overall": {"coefficients": [], "statements": []} | dict(content.overall),
         "differing": [
             (experiment, arch, one, url(experiment, arch, one))
-            for (experiment, arch), family in evidence.matrix_tests.items()
+            for (experiment, arch), family in content.matrix_tests.items()
             for one in family
         ],
-        "printed_by": whole.PRINTED_BY,
-        "archs": whole.ARCHS,
-        "columns": whole.COLUMNS,
-        "marks": whole.MARKS,
+        "printed_by": matrix.PRINTED_BY,
+        "archs": matrix.ARCHS,
+        "columns": matrix.COLUMNS,
+        "marks": matrix.MARKS,
     }
 
 
@@ -285,8 +256,8 @@ def confusion_panels(
 ) -> dict[str, dict[str, Sequence[Sequence[int]]]]:
     """Matrices of one music set by mode and name: its pairings, then the control of that mode."""
     panels: dict[str, dict[str, Sequence[Sequence[int]]]] = defaultdict(dict)
-    for group, members in reading.grouped(cells, music).items():
-        for cell in members if group != reading.OTHER_CONTROLS else ():
+    for group, members in results.grouped(cells, music).items():
+        for cell in members if group != results.OTHER_CONTROLS else ():
             if cell.mode in confusions.get(cell.pairing, {}):
                 panels[group][cell.name] = confusions[cell.pairing][cell.mode]
     return dict(panels)
@@ -296,7 +267,7 @@ def by_group(comparisons: Sequence[Comparison]) -> dict[str, dict[str, Compariso
     """Comparisons under short headings: what all of a group share stands above it once."""
     groups: dict[str, dict[str, Comparison]] = defaultdict(dict)
     for one in sorted(comparisons, key=lambda one: (one.music, one.mode)):
-        music, mode = reading.music_name(one.music), reading.mode_name(one.mode)
+        music, mode = results.music_name(one.music), results.mode_name(one.mode)
         if one.with_control:
             groups[f"{music}, {mode.lower()} − {one.sides[1]}"][one.sides[0]] = one
         else:
@@ -343,12 +314,6 @@ def curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> list[dict[
     return panels
 
 
-def present_runs(evidence: Evidence) -> list[Mapping[str, Any]]:
-    """Those of the earlier results that are this very run's."""
-    mine = set(evidence.runs.values())
-    return [row for row in evidence.earlier if mine & set(row["run_ids"])]
-
-
 def earlier_table(
     earlier: Sequence[Mapping[str, Any]], present: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
@@ -357,10 +322,6 @@ def earlier_table(
     Args:
         earlier: rows of `tracking.past_runs.earlier_results`.
         present: those that are this run's.
-
-    Returns:
-        Dictionaries with experiment, protocol, arch, transfer_mode, dvc_experiment,
-        certificate_hash, `present`, and `f1` by pairing (``none2eng``: the mode's own control).
     """
     named = ("experiment", "protocol", "arch", "dvc_experiment", "certificate_hash")
     lines: dict[tuple[str, ...], dict[str, Any]] = {}
@@ -380,28 +341,33 @@ def earlier_table(
     return list(lines.values())
 
 
-def _pictures(evidence: Evidence) -> dict[str, Picture]:
-    note = SYNTHETIC if evidence.synthetic else ""
+def _pictures(content: Content) -> dict[str, Picture]:
+    note = SYNTHETIC if content.synthetic else ""
     drawn: dict[str, Picture] = {}
-    for music in dict.fromkeys(cell.music for cell in evidence.cells):
-        drawn[f"forest-{music}"] = figures.forest_figure(evidence.cells, music, note)
-        panels = confusion_panels(evidence.confusions, evidence.cells, music)
+    for music in dict.fromkeys(cell.music for cell in content.cells):
+        drawn[f"forest-{music}"] = figures.forest_figure(content.cells, music, note)
+        panels = confusion_panels(content.confusions, content.cells, music)
         if panels:
-            titled = {f"{mode}: {name}": m for mode, of in panels.items() for name, m in of.items()}
-            drawn[f"confusion-{music}"] = figures.confusions_figure(titled, note)
+            titled = {
+                f"{mode}\n{name}": row_shares(m)
+                for mode, of in panels.items()
+                for name, m in of.items()
+            }
+            names = f"predicted\n{note}".rstrip(), "true, %"
+            drawn[f"confusion-{music}"] = confusions_figure(titled, LABELS["quadrant"], names)
     for name, answer in zip(
-        ("pretraining", "language"), reading.answers(evidence.comparisons), strict=True
+        ("pretraining", "language"), results.answers(content.comparisons), strict=True
     ):
         if answer.comparisons:
             drawn[f"differences-{name}"] = figures.differences_figure(
                 answer.comparisons, answer.question, note
             )
-    if evidence.matrix:
+    if content.matrix:
         drawn["settings"] = figures.settings_figure(
-            whole.by_setting(evidence.matrix), evidence.matrix, note
+            matrix.by_setting(content.matrix), content.matrix, note
         )
-    if evidence.histories:
+    if content.histories:
         drawn["pretraining"] = figures.pretraining_figure(
-            {f"{LANGUAGES[name]} speech": rows for name, rows in evidence.histories.items()}, note
+            {f"{LANGUAGES[name]} speech": rows for name, rows in content.histories.items()}, note
         )
     return drawn

@@ -229,8 +229,7 @@ def majority(cells: Sequence[Cell], music: str) -> float | None:
 def read_ceilings(listeners: Mapping[str, Any]) -> dict[str, dict[str, Figure]]:
     """What one listener reaches against the others' majority, by music set and task.
 
-    Args:
-        listeners: the content of agreement.json; a set without several raters is not in it.
+    From agreement.json; a set without several raters is not in it.
     """
     return {
         music: {
@@ -274,11 +273,7 @@ def agreement_by_quadrant(
 def song_confusions(predictions: pd.DataFrame) -> dict[str, list[list[int]]]:
     """Song-level quadrant confusions of each transfer mode, repeats added up.
 
-    Args:
-        predictions: a table with the columns of predictions.csv.
-
-    Returns:
-        By mode, (4, 4) counts: rows true, columns predicted.
+    By mode, (4, 4) counts: rows true, columns predicted.
     """
     songs = to_song_level(predictions)
     found = {}

@@ -44,17 +44,9 @@ def write_latex(
 def latex_table(
     cells: Sequence[Cell], music: str, task: str, synthetic: bool, ceilings: Ceilings | None = None
 ) -> str:
-    r"""A floating table of F at song level, for the package booktabs.
+    """A floating table of F at song level, for the package booktabs.
 
-    Args:
-        cells: of any music set.
-        music: language of the set that is shown.
-        task: quadrant, arousal or valence.
-        synthetic: whether the caption must say that the corpus is made up.
-        ceilings: what one listener reaches; a set without several raters is not in it.
-
-    Returns:
-        LaTeX, from ``\begin{table}`` to ``\end{table}``.
+    The caption says where the corpus is made up; a set without several raters has no ceiling.
     """
     groups = grouped(cells, music)
     shown = [cell for group in groups.values() for cell in group]
@@ -71,12 +63,7 @@ def latex_table(
 
 
 def latex_matrix(table: PaperTable, synthetic: bool) -> str:
-    r"""One of the paper's two tables as a floating one for booktabs: printed F, ours with interval.
-
-    Args:
-        table: of `matrix.paper_tables`.
-        synthetic: whether the caption must say that the corpus is made up.
-    """
+    """One of the paper's two tables as a floating one for booktabs: printed F, ours with interval."""
     caption = (
         f"{PRINTED_BY[table.number]}. F as printed (P: weighted over segments, one run) and ours (O: "
         "macro over songs, mean over repeats, 95 % interval). ▲ ▼: better or worse than the same "
@@ -129,24 +116,18 @@ def summary_text(
 ) -> str:
     """The results as plain text: modes × pairings and controls, promoted models, the report's path.
 
-    Args:
-        cells: as `cells.read_cells` gives them.
-        decisions: the content of decision.json; empty where nothing was registered.
-        synthetic: whether the corpus is made up.
-        page: where the report lies.
-        ceilings: what one listener reaches; a set without several raters is not in it.
-
-    Returns:
-        Lines of at most 80 characters, but for a registry's own reasons.
+    `decisions` is the content of decision.json, empty where nothing was registered. Lines have at
+    most 80 characters, but for a registry's own reasons.
     """
-    sets = list(dict.fromkeys(cell.music for cell in cells))
+    songs = {cell.music: cell.songs for cell in cells}
+    sets = list(songs)
     lines = [SYNTHETIC, ""] if synthetic else []
     repeats = max(len(cell.repeats) for cell in cells)
     archs = "/".join(dict.fromkeys(cell.arch.upper() for cell in cells))
     lines += [
         f"Quadrant macro F at song level, {archs}, mean of {repeats} repeats, [95 % interval]",
         f"{'':32}" + "".join(f"{music_name(music):22}" for music in sets),
-        f"{'':32}" + "".join(f"{_songs(cells, music):22}" for music in sets),
+        f"{'':32}" + "".join(f"{songs[music]} test songs".ljust(22) for music in sets),
     ]
     by_set = {music: grouped(cells, music) for music in sets}
     for group in dict.fromkeys(name for groups in by_set.values() for name in groups):
@@ -156,7 +137,8 @@ def summary_text(
             for cell in by_set[music].get(group, []):
                 rows.setdefault(cell.name, {})[music] = cell
         for name in sorted(rows, key=_speech_first):
-            shown = [_figure(rows[name].get(music)) for music in sets]
+            found = [rows[name].get(music) for music in sets]
+            shown = [f"{c.quadrant.f1:.2f} {bounds(c.quadrant)}" if c else "-" for c in found]
             lines.append(f"  {name:30}" + "".join(f"{text:22}" for text in shown))
     of_listeners = [(ceilings or {}).get(music, {}).get("quadrant") for music in sets]
     if any(of_listeners):
@@ -169,18 +151,10 @@ def summary_text(
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _songs(cells: Sequence[Cell], music: str) -> str:
-    return f"{next(cell.songs for cell in cells if cell.music == music)} test songs"
-
-
 def _speech_first(name: str) -> int:
     """English, Mandarin, mixed in this order whatever the music; controls keep theirs."""
     speeches = [f"{LANGUAGES[language]} speech" for language in SPEECH]
     return speeches.index(name) if name in speeches else len(speeches)
-
-
-def _figure(cell: Cell | None) -> str:
-    return f"{cell.quadrant.f1:.2f} {bounds(cell.quadrant)}" if cell else "-"
 
 
 def _promotion(decision: Mapping[str, Any]) -> str:

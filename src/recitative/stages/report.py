@@ -37,7 +37,7 @@ from recitative.learning.config import LabelKind
 from recitative.params import Params
 from recitative.reports.links import MlflowLinks
 from recitative.reports.matrix import read_matrix
-from recitative.reports.page import Evidence, write_report
+from recitative.reports.page import Content, write_report
 from recitative.reports.results import (
     Cell,
     Comparison,
@@ -80,7 +80,7 @@ def run(params: Params, check_controls: bool = False) -> None:
     gone = say_elsewhere([*runs.values(), *(run for *_, ids in of_claims["cells"] for run in ids)])
     labels = compared_labels(params)
     alpha = [row for row in _rows(AGREEMENT / "alpha.csv") if row["resampled"] == "both"]
-    evidence = Evidence(
+    content = Content(
         cells=cells,
         comparisons=read_comparisons(_rows(EVALUATE / "tests.csv")),
         synthetic=is_synthetic(DATA, INDEX),
@@ -127,7 +127,7 @@ def run(params: Params, check_controls: bool = False) -> None:
         mlflow=_links(params),
     )
     with atomic_folder(REPORT) as folder:
-        write_report(evidence, folder)
+        write_report(content, folder)
         write_csv(folder / "tables" / "labels.csv", LABEL_COLUMNS, labels)
         if (CLAIMS / "claims.json").exists():
             shutil.copyfile(CLAIMS / "claims.json", folder / "claims.json")

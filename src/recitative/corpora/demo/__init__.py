@@ -23,11 +23,6 @@ def make_demo_corpus(folder: Path, config: DemoConfig, workers: int) -> None:
     Every speaker and every artist has a process of its own and a seed of its own, so that the bytes
     depend neither on `workers` nor on the order in which the processes end.
 
-    Args:
-        folder: Becomes the parent of LibriSpeech, data_aishell, MER_audio_taffc_dataset and CH818.
-        config: Sizes and the seed.
-        workers: Processes at a time.
-
     Raises:
         UserError: espeak-ng is not installed, cannot read its voices, or has crashed.
     """

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import soundfile
 
@@ -19,29 +20,21 @@ from recitative.seeding import derive_rng
 
 def write_music(folder: Path, config: DemoConfig, workers: int) -> None:
     """Write 4Q-Emotion's and CH-818's layout below `folder`."""
-    english, mandarin = planned_music(config, "eng"), planned_music(config, "man")
-    plans: dict[Language, list[PlannedClip]] = {"eng": english, "man": mandarin}
-    run_apart(
-        {
-            (language, artist): partial(
-                _write_artist,
-                folder,
-                config,
-                language,
-                artist,
-                [clip for clip in plan if clip.artist == artist],
+    plans = {language: planned_music(config, language) for language in get_args(Language)}
+    tasks = {}
+    for language, plan in plans.items():
+        for artist in range(config.artists):
+            clips = [clip for clip in plan if clip.artist == artist]
+            tasks[language, artist] = partial(
+                _write_artist, folder, config, language, artist, clips
             )
-            for language, plan in plans.items()
-            for artist in range(config.artists)
-        },
-        workers,
-        "synthetic artists",
-    )
-    raters = _raters(config, "man")
-    write_4q_emotion(folder, english, _rate(config, "eng", _raters(config, "eng"), english))
-    write_ch818(
-        folder, mandarin, _rate(config, "man", raters, mandarin), [rater.name for rater in raters]
-    )
+    run_apart(tasks, workers, "synthetic artists")
+    (english, _), (mandarin, raters) = [
+        (_rate(config, language, plan), _raters(config, language))
+        for language, plan in plans.items()
+    ]
+    write_4q_emotion(folder, plans["eng"], english)
+    write_ch818(folder, plans["man"], mandarin, [rater.name for rater in raters])
 
 
 def planned_music(config: DemoConfig, language: Language) -> list[PlannedClip]:
@@ -51,11 +44,7 @@ def planned_music(config: DemoConfig, language: Language) -> list[PlannedClip]:
 
 
 def _write_artist(
-    folder: Path,
-    config: DemoConfig,
-    language: Language,
-    artist: int,
-    clips: Sequence[PlannedClip],
+    folder: Path, config: DemoConfig, language: Language, artist: int, clips: Sequence[PlannedClip]
 ) -> None:
     style = draw_style(language, derive_rng(config.seed, "demo", "artist", language, artist))
     for clip in clips:
@@ -74,15 +63,13 @@ def _raters(config: DemoConfig, language: Language) -> list[Rater]:
 
 
 def _rate(
-    config: DemoConfig, language: Language, raters: Sequence[Rater], clips: Sequence[PlannedClip]
+    config: DemoConfig, language: Language, clips: Sequence[PlannedClip]
 ) -> list[list[Rating]]:
+    raters = _raters(config, language)
     return [
         draw_ratings(
-            clip.arousal,
-            clip.valence,
-            raters,
-            language,
+            clip.arousal, clip.valence, raters, language,
             derive_rng(config.seed, "demo", "rating", language, clip.index),
         )
         for clip in clips
-    ]
+    ]  # fmt: skip

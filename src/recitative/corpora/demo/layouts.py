@@ -20,15 +20,6 @@ _SPEAKERS_HEAD = """\
 ;
 ;ID  |SEX| SUBSET           |MINUTES| NAME
 """
-_README = """\
-This corpus is SYNTHETIC. Nobody spoke, composed, sang, played or rated any of it.
-
-Recitative made it (src/recitative/corpora/demo) so that its pipeline runs from end to end without a
-download. The speech is read by espeak-ng, the music composed by rule for a chosen arousal and
-valence and rendered by additive synthesis, and the raters are simulated. It stands in the layouts
-of LibriSpeech, AISHELL-1, 4Q-Emotion and CH-818, so that the same adapters read it. Results on it
-say that the platform works; they say nothing about speech, music or people.
-"""
 
 
 @dataclass(frozen=True)
@@ -90,21 +81,11 @@ def write_4q_emotion(
     root = folder / MUSIC_FOLDERS["eng"]
     annotations = [{"Song": _song(clip), "Quadrant": clip.quadrant} for clip in clips]
     metadata = [
-        {
-            "Song": _song(clip),
-            "Artist": _artist(clip),
-            "Title": f"Synthetic song {clip.index + 1}",
-            "Quadrant": clip.quadrant,
-        }
-        for clip in clips
+        {"Artist": _artist(clip), "Title": f"Synthetic song {clip.index + 1}"} | annotation
+        for clip, annotation in zip(clips, annotations, strict=True)
     ]
     answers = [
-        {
-            "Song": _song(clip),
-            "rater": rating.rater,
-            "arousal": rating.arousal,
-            "valence": rating.valence,
-        }
+        {"Song": _song(clip)} | vars(rating)
         for clip, answered in zip(clips, ratings, strict=True)
         for rating in answered
     ]
@@ -137,7 +118,8 @@ def write_ch818(
 
 def write_readme(folder: Path) -> None:
     """Say what the corpus is."""
-    _write_text(folder / "README.txt", _README)
+    text = Path(__file__).with_name("readme.txt").read_text(encoding="utf-8")
+    _write_text(folder / "README.txt", text)
 
 
 def _song(clip: PlannedClip) -> str:

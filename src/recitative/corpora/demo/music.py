@@ -84,14 +84,9 @@ def draw_style(language: Language, rng: np.random.Generator) -> Style:
 def draw_cues(
     arousal: float, valence: float, style: Style, spread: float, rng: np.random.Generator
 ) -> Cues:
-    """Draw the cues of a piece.
+    """Draw the cues of a piece of this arousal and valence, each in [-1, 1].
 
-    Args:
-        arousal: In [-1, 1].
-        valence: In [-1, 1].
-        style: The artist's habits.
-        spread: Standard deviation of every cue, on the scale of arousal and valence.
-        rng: The piece's stream.
+    `spread` is the standard deviation of every cue, on the same scale.
     """
 
     def lean(on_arousal: float, on_valence: float) -> float:
@@ -110,22 +105,12 @@ def draw_cues(
 
 
 def play(
-    language: Language,
-    arousal: float,
-    valence: float,
-    style: Style,
-    seconds: float,
+    language: Language, arousal: float, valence: float, style: Style, seconds: float,
     rng: np.random.Generator,
-) -> NDArray[np.float32]:
+) -> NDArray[np.float32]:  # fmt: skip
     """Compose and render a piece: mono samples at 22.05 kHz, of peak 0.55.
 
-    Args:
-        language: `eng` is Western and diatonic, `man` Chinese and pentatonic.
-        arousal: In [-1, 1].
-        valence: In [-1, 1].
-        style: The artist's habits.
-        seconds: Length.
-        rng: The piece's stream.
+    Arousal and valence are in [-1, 1]; `eng` is Western and diatonic, `man` Chinese and pentatonic.
     """
     cues = draw_cues(arousal, valence, style, SPREAD[language], rng)
     notes, beats = compose(language, cues, style, seconds, rng)
@@ -199,14 +184,9 @@ def _clash(cues: Cues, rng: np.random.Generator) -> int:
 
 
 def _accompany(
-    chord: list[float],
-    position: int,
-    onset: float,
-    beat: float,
-    cues: Cues,
-    style: Style,
+    chord: list[float], position: int, onset: float, beat: float, cues: Cues, style: Style,
     rng: np.random.Generator,
-) -> list[Note]:
+) -> list[Note]:  # fmt: skip
     """The bass on the first and third beat; the chord broken where dense, else held."""
     notes = []
     if position % 2 == 0:

@@ -25,13 +25,10 @@ class PlannedClip:
 def plan_clips(
     language: Language, clips: int, artists: int, rng: np.random.Generator
 ) -> list[PlannedClip]:
-    """Draw the plan of a music set.
+    """Draw the plan of a music set: `clips` pieces by index, in classes as SHARES has them.
 
     The artists take turns, quadrant after quadrant: each has clips in several quadrants, and a
     quadrant of n clips has min(n, artists) artists. The order in the set is shuffled.
-
-    Returns:
-        `clips` pieces by index; the classes stand to each other as SHARES says.
     """
     counts = apportion(clips, SHARES[language])
     quadrants = [q for q, count in zip(QUADRANTS, counts, strict=True) for _ in range(count)]

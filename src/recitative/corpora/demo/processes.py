@@ -17,12 +17,7 @@ Result = TypeVar("Result")
 def run_apart(
     tasks: Mapping[Key, Callable[[], Result]], workers: int, title: str
 ) -> dict[Key, Result]:
-    """Run every task in a fresh process, forked from one that has done nothing but import.
-
-    Args:
-        tasks: What to run, each picklable.
-        workers: Processes at a time.
-        title: Of the progress bar.
+    """Run every picklable task in a fresh process, forked from one that has done nothing but import.
 
     Returns:
         Each task's result.

@@ -28,27 +28,16 @@ def draw_rater(index: int, rng: np.random.Generator) -> Rater:
 
 
 def draw_ratings(
-    arousal: float,
-    valence: float,
-    raters: Sequence[Rater],
-    language: Language,
+    arousal: float, valence: float, raters: Sequence[Rater], language: Language,
     rng: np.random.Generator,
-) -> list[Rating]:
-    """Draw the answers to one clip.
+) -> list[Rating]:  # fmt: skip
+    """Draw the answers to one clip of this arousal and valence, each in [-1, 1] and not 0.
 
-    The means over the raters have the signs of `arousal` and `valence`, so that the quadrant that
-    the raters give is the one the clip was composed in: answers for which they have not are drawn
-    again.
-
-    Args:
-        arousal: In [-1, 1], not 0.
-        valence: In [-1, 1], not 0.
-        raters: The listeners; a few of them leave the clip out, never all.
-        language: Which set; `man` is noisier.
-        rng: The clip's stream.
+    The means over the raters have their signs, so that the quadrant that the raters give is the one
+    the clip was composed in: answers for which they have not are drawn again.
 
     Returns:
-        One rating a rater who answered, each in [-10, 10] in steps of 0.1.
+        One rating a rater who answered (never none), each in [-10, 10] in steps of 0.1.
     """
 
     def answer(truth: float, bias: float, reach: float) -> float:
@@ -73,7 +62,5 @@ def draw_ratings(
 
 def mean_rating(ratings: Sequence[Rating]) -> tuple[float, float]:
     """Mean arousal and valence, as the annotation table prints them: three decimals."""
-    return (
-        round(float(np.mean([rating.arousal for rating in ratings])), 3),
-        round(float(np.mean([rating.valence for rating in ratings])), 3),
-    )
+    arousal, valence = np.mean([(rating.arousal, rating.valence) for rating in ratings], axis=0)
+    return round(float(arousal), 3), round(float(valence), 3)

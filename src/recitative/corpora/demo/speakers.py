@@ -26,15 +26,12 @@ def write_speech(folder: Path, config: DemoConfig, workers: int) -> None:
         UserError: espeak-ng is not installed, cannot read its voices, or has crashed.
     """
     everyone = range(config.speakers)
-    spoken = run_apart(
-        {
-            (language, index): partial(_write_speaker, folder, config, language, index)
-            for language in get_args(Language)
-            for index in everyone
-        },
-        workers,
-        "synthetic speakers",
-    )
+    tasks = {
+        (language, index): partial(_write_speaker, folder, config, language, index)
+        for language in get_args(Language)
+        for index in everyone
+    }
+    spoken = run_apart(tasks, workers, "synthetic speakers")
     speakers = [_speaker(config, "eng", index) for index in everyone]
     write_librispeech(folder, speakers, [spoken["eng", index] for index in everyone])
     write_aishell(folder, [spoken["man", index] for index in everyone])

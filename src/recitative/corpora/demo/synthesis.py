@@ -40,12 +40,8 @@ TIMBRES = {
 
 # First two formants of sung vowels, Hz (a, e, i, o, u), and a singer's third.
 VOWELS = (
-    (800, 1200, 2800),
-    (500, 1900, 2700),
-    (300, 2300, 3000),
-    (500, 900, 2600),
-    (350, 700, 2500),
-)
+    (800, 1200, 2800), (500, 1900, 2700), (300, 2300, 3000), (500, 900, 2600), (350, 700, 2500),
+)  # fmt: skip
 _FORMANT_WIDTH = 130.0  # Hz
 
 
@@ -71,22 +67,13 @@ class Beat:
 
 
 def render(
-    notes: Sequence[Note],
-    beats: Sequence[Beat],
-    seconds: float,
-    brightness: float,
-    drive: float,
+    notes: Sequence[Note], beats: Sequence[Beat], seconds: float, brightness: float, drive: float,
     rng: np.random.Generator,
-) -> NDArray[np.float32]:
-    """Add notes and percussion up.
+) -> NDArray[np.float32]:  # fmt: skip
+    """Add notes and percussion up; notes past the end are cut.
 
-    Args:
-        notes: Tones; those past the end are cut.
-        beats: Percussion.
-        seconds: Length of the result.
-        brightness: Taken off every timbre's slope; > 0 is brighter.
-        drive: Gain into a tanh, which compresses: about 0.5 (untouched) to 6 (loud throughout).
-        rng: For the noise in the percussion.
+    `brightness` is taken off every timbre's slope. `drive` is the gain into a tanh, which
+    compresses: about 0.5 (untouched) to 6 (loud throughout).
 
     Returns:
         Mono samples at 22.05 kHz, of peak PEAK.
