@@ -1,5 +1,6 @@
 """Faults planted in corpora, paths and parameters, seen from the stages: one clear line each."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -89,6 +90,17 @@ def test_every_kind_of_bad_file_is_left_out_with_its_reason(project: Project) ->
     before = (project.root / "build/features/speech-man/clips.csv").read_bytes()
     assert "max_problem_share" in refusal(project, "featurize")
     assert (project.root / "build/features/speech-man/clips.csv").read_bytes() == before
+
+
+def test_a_pipe_in_a_corpus_is_left_out_and_never_waited_for(project: Project) -> None:
+    path = sorted(project.root.glob("data/data_aishell/wav/*/*/*.wav"))[0]
+    path.unlink()
+    os.mkfifo(path)
+    project.run("index")
+    [row] = read_csv(project.root / "build/index/speech-man.problems.csv")
+    reason = "unreadable: a pipe, socket or device, not a file"
+    assert (Path(row["path"]).name, row["reason"]) == (path.name, reason)
+    assert f"{row['path']}: {reason} (left out)" in project.run("audit", "data")
 
 
 def test_the_same_song_under_two_names_stays_in_one_part(project: Project) -> None:
