@@ -36,7 +36,7 @@ def test_what_a_colleague_pulled_is_registered_judged_and_reported(
         version = registry.by_alias("mer-eng", decisions[0]["alias"])
         assert version
         assert standing in version.source
-        assert (registry.bundle_of(version) / "model.safetensors").exists()
+        assert list(registry.bundle_of(version).glob("*.safetensors"))
     assert "stands for it" not in project.run("register")
 
 

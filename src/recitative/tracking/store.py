@@ -9,6 +9,7 @@ moved or copied.
 import glob
 import logging
 import os
+import re
 import socket
 import sqlite3
 import time
@@ -57,26 +58,21 @@ _HALF = (
     "a process that made it was killed, so it holds no run: delete it and run again (if it does "
     "hold runs, another version of MLflow wrote it)"
 )
-_REMEDIES = {  # words of SQLite, SQLAlchemy, Alembic or MLflow: what to do
-    "locked": "another program writes to it; wait for it or end it, then run again",
-    "disk is full": "the disk is full; free some space and run again",
-    "no space left": "the disk is full; free some space and run again",
-    "disk i/o error": "its disk fails or is full; free some space and run again",
-    "read-only": "it cannot be written; mend that, or name another with MLFLOW_TRACKING_URI",
-    "readonly": "it cannot be written; mend that, or name another with MLFLOW_TRACKING_URI",
-    "permission denied": "it cannot be written; mend that, or name another with MLFLOW_TRACKING_URI",
-    "unable to open": "it cannot be opened; mend that, or name another with MLFLOW_TRACKING_URI",
-    "already exists": _HALF,
-    "duplicate column": _HALF,
-    "no such table": _HALF,
-    "schema": "another version of MLflow wrote it; install that version, or give a store of its own "
-    "with MLFLOW_TRACKING_URI",
-    "revision": "another version of MLflow wrote it; install that version, or give a store of its own "
-    "with MLFLOW_TRACKING_URI",
-    "not a database": "move it away and run `dvc repro -f` to make it anew, or set "
+_REMEDIES = {  # words of SQLite, SQLAlchemy, Alembic, MLflow or the system: what to do
+    r"database (table )?is locked": "another program writes to it; wait for it or end it, then run "
+    "again",
+    r"disk is full|no space left|disk i/o error": "the disk is full; free some space and run again",
+    r"read-?only|permission denied": "it cannot be written; mend that, or name another with "
     "MLFLOW_TRACKING_URI",
-    "malformed": "it is damaged: put a backup in its place, or move it away and run `dvc repro -f` to "
-    "make it anew",
+    r"unable to open|is a directory": "it cannot be opened; mend that, or name another with "
+    "MLFLOW_TRACKING_URI",
+    r"table \S+ already exists|duplicate column|no such table": _HALF,
+    r"database schema|locate revision": "another version of MLflow wrote it; install that version, or "
+    "give a store of its own with MLFLOW_TRACKING_URI",
+    r"not a database": "move it away and run `dvc repro -f` to make it anew, or set "
+    "MLFLOW_TRACKING_URI",
+    r"image is malformed": "it is damaged: put a backup in its place, or move it away and run "
+    "`dvc repro -f` to make it anew",
     "unsupported uri": "no address of a store; unset MLFLOW_TRACKING_URI, or write "
     "http://HOST:PORT or sqlite:///FILE",
 }
@@ -205,10 +201,10 @@ def explained(error: BaseException, *more: type[Exception]) -> UserError | None:
         error, more
     ):
         return None
-    reason = " ".join(str(error).split())
+    reason, file = " ".join(str(error).split()), store_file()
     for words, remedy in _REMEDIES.items():
-        if words in reason.lower():
-            return UserError(f"{store_file() or tracking_uri()}: {remedy} ({reason[:200]})")
+        if (file or words == "unsupported uri") and re.search(words, reason, re.IGNORECASE):
+            return UserError(f"{file or tracking_uri()}: {remedy} ({reason[:200]})")
     return None
 
 
