@@ -33,7 +33,7 @@ from recitative.learning.config import (
     PretrainConfig,
     TransferConfig,
 )
-from recitative.learning.space import SearchConfig
+from recitative.learning.search.space import SearchConfig
 from recitative.models import ARCHITECTURES, config_of
 from recitative.models.config import CPCConfig, EncoderConfig, SCAEConfig
 from recitative.reports import ReportConfig
@@ -43,7 +43,13 @@ from recitative.tracking import RegistryConfig
 Origins = dict[str, str]
 
 RENAMED = {"transfer.released": "transfer.finetune"}  # old: new
-GONE = {"transfer.keep": "the weights of every repeat are kept"}  # old: why
+_SHARED = "more machines take part by compute.backend: ray or dask (docs/cluster.md)"
+GONE = {  # old: why
+    "transfer.keep": "the weights of every repeat are kept",
+    "search.workers": "trials run side by side as compute.workers says",
+    "search.storage": _SHARED,
+    "search.heartbeat": _SHARED,
+}
 
 
 class Params(Section):

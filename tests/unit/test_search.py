@@ -1,32 +1,25 @@
-"""The search: exactly the trials asked for, whoever dies; refusals; one page with plotly once."""
+"""The search: the same trials whoever trains them and whoever is killed; refusals; one page."""
 
-import json
 import math
-import multiprocessing
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import optuna
 import pytest
 import yaml
-from filelock import FileLock
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from optuna.trial import TrialState
 
 from recitative.errors import UserError
 from recitative.experiment.searched import searchable, space_of, with_best, with_values
-from recitative.learning import search
-from recitative.learning.search import sampling, storage, workers
-from recitative.learning.space import Dimension
+from recitative.files import write_json
+from recitative.learning.search import generations, study
+from recitative.learning.search.generations import Outcome
+from recitative.learning.search.space import Dimension, SearchConfig
 from recitative.params import load_params
 from recitative.reports.search_page import write_search_page
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
-    pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
 ROOT = Path(__file__).parents[2]
 SPACE = {
@@ -37,368 +30,234 @@ SPACE = {
 }
 
 
-def plan(storage: Path | str, name: str = "study", **changes: Any) -> search.Plan:
-    values = {
-        "family": "family", "space": SPACE, "maximize": False, "epochs": 3, "seed": 7,
-        "startup": 3, "pruner": "none", **changes,
-    }  # fmt: skip
-    return search.Plan(str(storage), name, **values)
+def plan(trials: int = 8, maximize: bool = False, space: Any = SPACE, **config: Any) -> study.Plan:
+    usual = {"trials": trials, "epochs": 3, "startup": 3, "pruner": "none"}
+    return study.Plan("study", space, maximize, 7, SearchConfig(**(usual | config)))
 
 
-def bowl(trial: search.Trial) -> float:
-    v = trial.values
-    depth = (v["x"] - 0.5) ** 2 + (math.log10(v["scale"]) + 2) ** 2 + v["n"] + (v["way"] == "a")
-    for epoch in (1, 2, 3):
-        trial.report(epoch, depth + 1 / epoch)
-    return depth + 1 / 3
+def depth(v: dict[str, Any]) -> float:
+    return (v["x"] - 0.5) ** 2 + (math.log10(v["scale"]) + 2) ** 2 + v["n"] + (v["way"] == "a")
 
 
-def run(planned: search.Plan, total: int, objective: search.Objective = bowl) -> Any:
-    study = search.open_study(planned)
-    search.work(planned, objective, total)
-    return study
+def bowl(trial: Any, until: int) -> Outcome:
+    losses = [depth(trial.params) + 1 / epoch for epoch in range(1, until + 1)]
+    return Outcome(losses, losses)
 
 
-def states(study: Any) -> list[str]:
-    return [trial.state.name for trial in study.trials]
+One = Callable[[Any, int], Outcome]
 
 
-# --- the number of trials -------------------------------------------------------------------------
+def run(planned: study.Plan, path: Path, train: One = bowl, earlier: Sequence[Path] = ()) -> Any:
+    """A search in this process."""
+    begun = study.open_study(path, planned, earlier)
+    generations.run(begun, planned, lambda trials, until: [train(one, until) for one in trials])
+    return begun
 
 
-def test_total_not_additional(tmp_path: Path) -> None:
-    planned = plan(tmp_path / "journal.log")
-    run(planned, 3)
-    study = run(planned, 5)
-    assert states(study) == ["COMPLETE"] * 5
-    assert states(run(planned, 4)) == ["COMPLETE"] * 5
+def rows(begun: Any, planned: study.Plan) -> list[dict[str, Any]]:
+    return study.table(begun, planned)
 
 
-@pytest.mark.parametrize("pruner", ["halving", "hyperband"])
-def test_pruned_trials_are_finished_and_say_why(tmp_path: Path, pruner: str) -> None:
-    study = run(plan(tmp_path / "journal.log", pruner=pruner, name="s"), 12)
-    progress = search.progress(study)
-    assert progress.finished == 12
-    rows = search.table(study, list(SPACE))
-    assert {row["state"] for row in rows} == {"complete", "pruned"}
-    assert all(pruner in row["reason"] for row in rows if row["state"] == "pruned")
-    assert all(row["epochs"] == 1 for row in rows if row["state"] == "pruned")
-    assert search.best(study).value == min(r["value"] for r in rows if r["state"] == "complete")
+def scripted(losses: dict[int, list[float]]) -> One:
+    """Each trial's losses, epoch by epoch, by its number; all others fall from 5."""
+
+    def train(trial: Any, until: int) -> Outcome:
+        script = losses.get(trial.number, [5.0, 4.0, 3.0])[:until]
+        return Outcome(script, script)
+
+    return train
 
 
-def test_a_median_prunes_what_is_worse(tmp_path: Path) -> None:
-    study = run(plan(tmp_path / "j", pruner="median", sampler="random"), 12)
-    assert "PRUNED" in states(study)
+# --- generations ----------------------------------------------------------------------------------
 
 
-def test_best_of_what_is_maximised(tmp_path: Path) -> None:
-    study = run(plan(tmp_path / "j", maximize=True), 4, lambda trial: trial.values["x"])
-    assert search.best(study).values["x"] == max(trial.params["x"] for trial in study.trials)
+@pytest.mark.parametrize("pruner", ["halving", "none"])
+@pytest.mark.parametrize("trials", [1, 4, 7, 10])
+def test_exactly_the_trials_asked_for_in_generations(
+    pruner: str, trials: int, tmp_path: Path
+) -> None:
+    planned = plan(trials, pruner=pruner, sampler="random")
+    table = rows(run(planned, tmp_path / "j"), planned)
+    assert [row["trial"] for row in table] == list(range(trials))
+    assert [row["generation"] for row in table] == [number // 4 for number in range(trials)]
+    assert {row["state"] for row in table} <= {"complete", "pruned"}
+    assert pruner == "halving" or not Counter(row["state"] for row in table)["pruned"]
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf, UserError("the loss is nan after epoch 0")])
-def test_a_failed_trial_is_counted_and_the_study_goes_on(bad: Any, tmp_path: Path) -> None:
-    def sometimes(trial: search.Trial) -> float:
-        if trial.number == 1:
-            if isinstance(bad, Exception):
-                raise bad
-            return float(bad)
-        return bowl(trial)
+def test_the_worse_half_of_a_generation_stops_when_all_have_come_as_far(tmp_path: Path) -> None:
+    planned, asked = plan(4, pruner="halving", epochs=5), []
 
-    study = run(plan(tmp_path / "j"), 4, sometimes)
-    assert states(study) == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
-    [reason] = search.progress(study).reasons
-    assert "nan" in reason or "inf" in reason
+    def train(trial: Any, until: int) -> Outcome:
+        asked.append((trial.number, until))
+        losses = [trial.number % 2 + 1 / epoch for epoch in range(1, until + 1)]
+        return Outcome(losses, losses)
 
-
-def test_a_reported_nan_fails_the_trial(tmp_path: Path) -> None:
-    def report(trial: search.Trial) -> float:
-        trial.report(1, math.nan if trial.number == 0 else 1.0)
-        return 1.0
-
-    study = run(plan(tmp_path / "j"), 2, report)
-    assert states(study) == ["FAIL", "COMPLETE", "COMPLETE"]
-    assert "after epoch 1 is nan" in search.progress(study).reasons[0]
+    table = rows(run(planned, tmp_path / "j", train), planned)
+    assert asked == [(0, 1), (1, 1), (2, 1), (3, 1), (0, 2), (2, 2), (0, 4), (0, 5)]
+    assert [row["state"] for row in table] == ["complete", "pruned", "pruned", "pruned"]
+    assert [row["epochs"] for row in table] == [5, 1, 2, 1]
+    assert table[1]["reason"] == "halving: 2 after epoch 1, number 3 of 4"
+    assert (
+        table[2]["reason"] == "halving: 0.5 after epoch 2, number 2 of 2"
+    )  # a tie: the first stays
 
 
-def test_when_every_trial_fails_the_work_ends(tmp_path: Path) -> None:
-    def never(trial: search.Trial) -> float:
-        raise RuntimeError("no memory")
+@pytest.mark.parametrize("maximize", [True, False])
+def test_a_trial_is_worth_its_best_epoch(maximize: bool, tmp_path: Path) -> None:
+    planned = plan(4, maximize=maximize)
 
-    study = run(plan(tmp_path / "j"), 3, never)
-    progress = search.progress(study)
-    assert progress.hopeless(3)
-    assert progress.reasons == ["no memory"] * 3
-    # What failed in an earlier search is not held against the next one.
-    search.work(plan(tmp_path / "j"), bowl, 3, since=len(study.trials))
-    assert search.progress(study).finished == 3
-    with pytest.raises(UserError, match="no complete trial"):
-        search.best(run(plan(tmp_path / "other"), 2, never))
+    def train(trial: Any, until: int) -> Outcome:
+        objectives = [trial.number + value for value in (0.3, 0.9, 0.6)]
+        return Outcome(objectives[:until], [3.0, 2.0, 1.0][:until])
+
+    table = rows(run(planned, tmp_path / "j", train), planned)
+    assert [row["value"] for row in table] == [n + (0.9 if maximize else 0.3) for n in range(4)]
 
 
-# --- the sampler goes on --------------------------------------------------------------------------
+def test_what_a_pruned_trial_is_worth_is_its_best_epoch_too(tmp_path: Path) -> None:
+    planned = plan(4, pruner="halving", epochs=5, maximize=True)
+
+    def train(trial: Any, until: int) -> Outcome:
+        objectives = [0.9 - trial.number / 10, 0.1, 0.2, 0.3, 0.4]
+        return Outcome(objectives[:until], [3.0] * until)
+
+    table = rows(run(planned, tmp_path / "j", train), planned)
+    assert [row["value"] for row in table] == pytest.approx([0.9, 0.8, 0.7, 0.6])
+    assert [row["epochs"] for row in table] == [5, 2, 1, 1]
+
+
+# --- a diverged trial -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("losses", "says"),
+    [
+        ([0.1, 0.2, 34.8], "diverged: loss 0.2 after epoch 2, 0.1 after the first"),
+        ([0.1, 0.05, 34.8], "diverged: loss 34.8 after epoch 3"),
+        ([0.1, 0.2, 0.01], "after epoch 2"),  # one that comes back has no luck either
+        ([0.1, math.nan, 0.1], "loss nan after epoch 2"),
+        ([math.inf], "loss inf after epoch 1"),
+    ],
+)
+@pytest.mark.parametrize("pruner", ["halving", "none"])
+def test_a_diverged_trial_cannot_win(
+    losses: list[float], says: str, pruner: str, tmp_path: Path
+) -> None:
+    planned = plan(8, pruner=pruner, sampler="random", generation=4)
+    begun = run(planned, tmp_path / "j", scripted({1: losses, 2: [4.0, 3.0, 2.0]}))
+    table = rows(begun, planned)
+    assert table[1]["state"] == "fail"
+    assert says in table[1]["reason"]
+    assert table[1]["value"] is None
+    assert sum(row["state"] in ("complete", "pruned") for row in table) == 8
+    assert len(table) == 9  # another one was asked for
+    complete = [row for row in table if row["state"] == "complete"]
+    assert min(row["value"] for row in complete) > 1
+
+
+def test_a_loss_at_chance_level_wanders_and_does_not_fail(tmp_path: Path) -> None:
+    planned, chance = plan(4), [0.693147, 0.697732, 0.693150]
+    begun = run(planned, tmp_path / "j", scripted(dict.fromkeys(range(4), chance)))
+    assert {row["state"] for row in rows(begun, planned)} == {"complete"}
+
+
+def test_a_rising_loss_fails_where_accuracy_is_what_counts(tmp_path: Path) -> None:
+    planned = plan(2, maximize=True)
+
+    def train(trial: Any, until: int) -> Outcome:
+        losses = [1.0, 2.0, 3.0] if trial.number == 0 else [1.0, 0.9, 0.8]
+        return Outcome([0.9, 0.9, 0.9][:until], losses[:until])
+
+    assert [row["state"] for row in rows(run(planned, tmp_path / "j", train), planned)] == [
+        "fail", "complete", "complete",
+    ]  # fmt: skip
+
+
+def test_when_every_trial_fails_the_search_ends_with_one_line(tmp_path: Path) -> None:
+    planned = plan(4)
+    with pytest.raises(UserError) as raised:
+        run(planned, tmp_path / "j", lambda trial, until: Outcome(error="the loss is nan"))
+    assert "4 trials failed and 0 finished, the last failed because: the loss is nan" in str(
+        raised.value
+    )
+    assert "\n" not in str(raised.value)
+    more = plan(8)  # with more trials asked for there is room for more failures
+    table = rows(run(more, tmp_path / "k", bowl, [tmp_path / "j"]), more)
+    assert Counter(row["state"] for row in table) == {"fail": 4, "complete": 8}
+
+
+# --- the sampler ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sampler", ["gp", "tpe", "random"])
-def test_the_next_suggestion_is_a_function_of_the_history(sampler: str, tmp_path: Path) -> None:
-    whole = run(plan(tmp_path / "whole", sampler=sampler), 8)
-    for total in (2, 5, 8):  # started anew twice
-        parts = run(plan(tmp_path / "parts", sampler=sampler), total)
-    assert [trial.params for trial in parts.trials] == [trial.params for trial in whole.trials]
-    assert len({tuple(trial.params.values()) for trial in whole.trials}) == 8
-    other = run(plan(tmp_path / "other", sampler=sampler, seed=8), 3)
-    assert other.trials[0].params != whole.trials[0].params
+def test_a_kill_changes_no_value(sampler: str, tmp_path: Path) -> None:
+    """At every line of the journal: what is there then goes on to the same trials."""
+    planned = plan(9, sampler=sampler, pruner="halving", generation=3)
+    script = scripted({3: [1.0, 2.0]})  # one fails
+
+    def train(trial: Any, until: int) -> Outcome:
+        return script(trial, until) if trial.number == 3 else bowl(trial, until)
+
+    whole = rows(run(planned, tmp_path / "whole", train), planned)
+    assert len({tuple(row[name] for name in SPACE) for row in whole}) == len(whole) == 10
+    lines = (tmp_path / "whole").read_bytes().splitlines(keepends=True)
+    step = 1 if sampler == "random" else 9
+    for kept in range(0, len(lines), step):
+        path = tmp_path / f"cut-{kept}"
+        path.write_bytes(b"".join(lines[:kept]) + lines[kept][: len(lines[kept]) // 2])
+        assert rows(run(planned, path, train), planned) == whole, kept
 
 
-def test_a_gaussian_process_learns_from_the_pruned_and_survives_a_divergence(
-    tmp_path: Path,
-) -> None:
-    """Optuna's own would see the complete trials of one Hyperband bracket, and one huge value."""
-
-    def training(trial: search.Trial) -> float:
-        away = math.log10(trial.values["scale"]) + 3
-        value = away**2 if away < 1 else 10.0 ** (4 * away)
-        for epoch in (1, 2, 3):
-            trial.report(epoch, value + 1 / epoch)
-        return value
-
-    one = {"scale": SPACE["scale"]}
+def test_a_gaussian_process_learns_from_generations(tmp_path: Path) -> None:
     near = {}
-    for sampler in ("gp", "random"):
-        planned = plan(tmp_path / sampler, pruner="halving", space=one, sampler=sampler)
-        study = run(planned, 14, training)
-        found = [abs(math.log10(trial.params["scale"]) + 3) for trial in study.trials[6:]]
-        near[sampler] = sum(distance < 0.5 for distance in found)
-        assert {"PRUNED", "COMPLETE"} <= set(states(study))
-    assert near["gp"] >= 6 > near["random"]
+    for name in ("gp", "random"):
+        planned = plan(24, sampler=name, startup=8, space={n: SPACE[n] for n in ("x", "scale")})
+
+        def train(trial: Any, until: int) -> Outcome:
+            return bowl(SimpleNamespace(params={"n": 1, "way": "b"} | trial.params), until)
+
+        table = rows(run(planned, tmp_path / name, train), planned)
+        near[name] = sorted(row["value"] - 4 / 3 for row in table[8:])[8]
+    assert near["gp"] < near["random"] / 2
 
 
-def test_a_sampler_that_breaks_ends_the_work(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Before there is a trial of its own there is nothing to go on with."""
-
-    def broken(self: Any, study: Any, trial: Any) -> None:
-        raise KeyError("broken")
-
-    planned = plan(tmp_path / "j")
-    search.open_study(planned)
-    monkeypatch.setattr(sampling.OneATrial, "before_trial", broken)
-    with pytest.raises(KeyError, match="broken"):
-        search.work(planned, bowl, 2)
+def test_the_seed_and_the_name_decide_the_trials(tmp_path: Path) -> None:
+    first = rows(run(plan(2), tmp_path / "a"), plan(2))
+    again = rows(run(plan(2), tmp_path / "b"), plan(2))
+    assert first == again
+    other = study.Plan("study", SPACE, False, 8, plan(2).config)
+    assert rows(run(other, tmp_path / "c"), other)[0]["x"] != first[0]["x"]
 
 
-def test_a_sampler_that_cannot_draw_is_a_failure_that_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Optuna 5 draws when a value is asked for: a failure without a reason would go on for ever."""
-
-    def broken(self: Any, study: Any, trial: Any, name: str, distribution: Any) -> None:
-        raise KeyError("no such trial")
-
-    planned = plan(tmp_path / "j")
-    monkeypatch.setattr(sampling.OneATrial, "sample_independent", broken)
-    study = run(planned, 3)
-    assert states(study) == ["FAIL"] * 3
-    assert search.progress(study).reasons == ["'no such trial'"] * 3
+# --- the journal ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sampler", ["gp", "tpe", "random"])
-def test_failed_trials_in_the_history_do_not_stop_the_sampler(sampler: str, tmp_path: Path) -> None:
-    def often(trial: search.Trial) -> float:
-        if trial.number in (0, 2, 4, 6):
-            raise RuntimeError("no memory")
-        return bowl(trial)
+def test_more_trials_go_on_from_the_earlier_ones(tmp_path: Path) -> None:
+    """And what comes of a plan does not depend on what was searched before it."""
+    few, more, calls = plan(4), plan(8), []
 
-    study = run(plan(tmp_path / "j", sampler=sampler), 6, often)
-    assert search.progress(study).reasons == ["no memory"] * 4
-    assert search.progress(study).finished == 6
+    def train(trial: Any, until: int) -> Outcome:
+        calls.append(trial.number)
+        return bowl(trial, until)
 
-
-# --- death ----------------------------------------------------------------------------------------
-
-
-def die_in(planned: search.Plan, number: int) -> None:
-    """A worker process that is gone in the middle of a trial."""
-
-    def objective(trial: search.Trial) -> float:
-        if trial.number == number:
-            import os
-            import signal
-
-            trial.report(1, 1.0)
-            os.kill(os.getpid(), signal.SIGKILL)
-        return bowl(trial)
-
-    search.work(planned, objective, 5)
+    fresh = rows(run(more, tmp_path / "fresh"), more)
+    run(few, tmp_path / "4", train)
+    assert rows(run(more, tmp_path / "8", train, [tmp_path / "4"]), more) == fresh
+    assert calls == list(range(8))
+    fewer = run(few, tmp_path / "again", train, [tmp_path / "8"])
+    assert rows(fewer, few) == fresh[:4]
+    uneven = plan(6)  # its second generation has two trials: of 8 there would be four
+    run(uneven, tmp_path / "6", train, [tmp_path / "8"])
+    assert calls == [*range(8), 4, 5]
+    assert rows(run(more, tmp_path / "from-6", train, [tmp_path / "6"]), more) == fresh
 
 
-@pytest.mark.parametrize("number", [0, 2])
-def test_the_trial_of_a_dead_worker_is_retried(number: int, tmp_path: Path) -> None:
-    planned = plan(tmp_path / "j")
-    study = search.open_study(planned)
-    process = multiprocessing.get_context("fork").Process(target=die_in, args=(planned, number))
-    process.start()
-    process.join()
-    assert process.exitcode == -9
-    assert states(study)[number] == "RUNNING"
-    search.work(planned, bowl, 5)
-    found = states(study)
-    assert found.count("COMPLETE") == 5
-    assert found.count("FAIL") == 1
-    assert found[number] == "FAIL"
-    [again] = [row for row in search.table(study, list(SPACE)) if row["retry_of"] is not None]
-    assert again["retry_of"] == number
-    assert study.trials[again["trial"]].params == study.trials[number].params
-    assert "died" in search.table(study, list(SPACE))[number]["reason"]
-    assert not search.progress(study).reasons  # its worker's death is not the trial's failure
-
-
-def test_the_trial_of_a_living_worker_is_left_alone(tmp_path: Path) -> None:
-    planned = plan(tmp_path / "j")
-    study = search.open_study(planned)
-    trial = study.ask()
-    trial.set_user_attr("worker", "elsewhere-1")
-    life = tmp_path / "j.workers" / "elsewhere-1"
-    life.parent.mkdir()
-    with FileLock(life):
-        search.work(planned, bowl, 3)
-        assert states(study) == ["RUNNING", "COMPLETE", "COMPLETE"]
-        assert not search.claimable(planned, study, 3)
-    assert search.claimable(planned, study, 3)
-
-
-def test_a_claim_that_died_before_it_named_a_worker_is_retried(tmp_path: Path) -> None:
-    planned = plan(tmp_path / "j")
-    study = search.open_study(planned)
-    study.ask()
-    search.work(planned, bowl, 2)
-    assert states(study) == ["FAIL", "COMPLETE", "COMPLETE"]
-
-
-def test_what_kills_every_worker_is_not_retried_for_ever(tmp_path: Path) -> None:
-    planned = plan(tmp_path / "j")
-    study = search.open_study(planned)
-    for _ in range(6):
-        study.ask()
-        search.claimable(planned, study, 3)
-    waiting = [trial for trial in study.trials if trial.state == TrialState.WAITING]
-    assert all(len(trial.system_attrs["retry_history"]) <= 3 for trial in waiting)
-
-
-def test_an_interrupted_trial_is_for_another_to_finish(tmp_path: Path) -> None:
-    def interrupted(trial: search.Trial) -> float:
-        raise KeyboardInterrupt
-
-    planned = plan(tmp_path / "j")
-    study = search.open_study(planned)
-    with pytest.raises(KeyboardInterrupt):
-        search.work(planned, interrupted, 2)
-    assert states(study) == ["FAIL", "WAITING"]
-    search.work(planned, bowl, 2)
-    assert states(study) == ["FAIL", "COMPLETE", "COMPLETE"]
-    assert study.trials[1].params == study.trials[0].params
-
-
-@pytest.mark.parametrize("storage", ["journal.log", "sqlite:///{}/study.db"])
-def test_a_trial_taken_for_dead_meanwhile_counts_once(storage: str, tmp_path: Path) -> None:
-    """A machine is suspended in a trial; when it wakes up, another has failed and retried it."""
-    address = storage.format(tmp_path) if "://" in storage else str(tmp_path / storage)
-    planned = plan(address)
-    study = search.open_study(planned)
-
-    def suspended(trial: search.Trial) -> float:
-        if trial.number == 0:
-            study.tell(0, state=TrialState.FAIL)
-        return bowl(trial)
-
-    search.work(planned, suspended, 2)
-    assert states(study) == ["FAIL", "COMPLETE", "COMPLETE"]
-
-
-def test_one_too_many_withdraws(tmp_path: Path) -> None:
-    """On a database there is no lock: a worker may learn only after its claim that it came late."""
-    planned = plan(f"sqlite:///{tmp_path}/study.db")
-    study = search.open_study(planned)
-    runner = workers._Runner(planned, study, bowl, 2, "late", storage.claim_lock(planned))
-    for _ in range(2):
-        study.ask()  # two others claimed between the count and the claim
-    study.optimize(runner, n_trials=1, catch=(Exception,))
-    assert states(study) == ["RUNNING", "RUNNING", "FAIL"]
-    assert search.table(study, [])[2]["state"] == "withdrawn"
-    assert not search.progress(study).reasons
-
-
-@given(st.lists(st.tuples(st.sampled_from("acf"), st.integers(0, 9)), max_size=60))
-@settings(max_examples=200, deadline=None)
-def test_no_order_of_events_overshoots(events: list[tuple[str, int]]) -> None:
-    """The rule of `_Runner`, alone: keep a trial if fewer than `total` before it are not failed."""
-    total, trials, unchecked = 3, [], []
-    for kind, which in events:
-        if kind == "a":  # ask
-            trials.append("running")
-            unchecked.append(len(trials) - 1)
-        elif kind == "c" and unchecked:  # a worker looks, sooner or later
-            number = unchecked.pop(which % len(unchecked))
-            late = sum(state != "fail" for state in trials[:number]) >= total
-            trials[number] = "fail" if late else "kept"
-        elif kind == "f" and "kept" in trials:  # it fails, or ends
-            kept = [i for i, state in enumerate(trials) if state == "kept"]
-            trials[kept[which % len(kept)]] = "fail" if which % 2 else "done"
-        assert sum(state in ("kept", "done") for state in trials) <= total
-
-
-def _begin(planned: search.Plan, barrier: Any) -> None:
-    barrier.wait()
-    search.open_study(planned)
-    search.work(planned, bowl, 6)
-
-
-@pytest.mark.parametrize("storage", ["journal.log", "sqlite:///{}/study.db"])
-def test_workers_that_start_at_once_share_one_study(storage: str, tmp_path: Path) -> None:
-    address = storage.format(tmp_path) if "://" in storage else str(tmp_path / storage)
-    context = multiprocessing.get_context("fork")
-    barrier = context.Barrier(3)
-    planned = plan(address, sampler="random")
-    processes = [context.Process(target=_begin, args=(planned, barrier)) for _ in range(3)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0, 0]
-    study = search.open_study(planned, create=False)
-    assert search.progress(study).finished == 6
-    complete = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
-    assert len({trial.params["x"] for trial in complete}) == 6
-
-
-# --- storage --------------------------------------------------------------------------------------
-
-
-def test_a_truncated_journal_goes_on(tmp_path: Path) -> None:
-    """Cut anywhere: the half line goes, and the study still ends at exactly its total."""
-    planned = plan(tmp_path / "j", sampler="random")
-    run(planned, 3)
-    whole = (tmp_path / "j").read_bytes()
-    lines = whole.splitlines(keepends=True)
-    for cut in (len(lines[0]) + 5, len(whole) // 2, len(whole) - 1, len(whole) - len(lines[-1])):
-        cut_plan = plan(tmp_path / f"cut-{cut}", sampler="random")
-        Path(cut_plan.storage).write_bytes(whole[:cut])
-        study = run(cut_plan, 4)
-        assert search.progress(study) == search.Progress(4, 0)
-        for line in Path(cut_plan.storage).read_text().splitlines():
-            json.loads(line)
-
-
-def test_a_half_line_is_cut_before_the_next_is_written(tmp_path: Path) -> None:
-    """Another worker dies in the middle of a write, while this one works."""
-
-    def torn(trial: search.Trial) -> float:
-        with (tmp_path / "j").open("ab") as journal:
-            journal.write(b'{"op_code":8,"wor')
-        return bowl(trial)
-
-    assert states(run(plan(tmp_path / "j"), 3, torn)) == ["COMPLETE"] * 3
+def test_another_study_in_a_journal_is_not_taken_over(tmp_path: Path) -> None:
+    run(plan(2), tmp_path / "j")
+    other = study.Plan("other", SPACE, False, 7, plan(2).config)
+    assert not rows(study.open_study(tmp_path / "k", other, [tmp_path / "j"]), other)
+    assert not rows(study.open_study(tmp_path / "l", other, [tmp_path / "none"]), other)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["j", "k", "l"]
 
 
 @pytest.mark.parametrize("damage", [b"\x00\x00 no json \n", b"[]\n", b"{}\n"])
@@ -407,70 +266,12 @@ def test_a_damaged_journal_is_refused_with_its_line(
     damage: bytes, line: int, tmp_path: Path
 ) -> None:
     journal = tmp_path / "j"
-    run(plan(journal), 2)
+    run(plan(2), journal)
     lines = journal.read_bytes().splitlines(keepends=True)
     lines[line] = damage
     journal.write_bytes(b"".join(lines))
-    with pytest.raises(UserError, match=rf"j:{line % len(lines) + 1}: .*damaged.*good copy"):
-        search.open_study(plan(journal))
-
-
-@pytest.mark.parametrize(
-    ("url", "says"),
-    [
-        ("sqlite:////no/such/folder/study.db", "cannot be reached.*unable to open"),
-        ("postgresql+nothing://u:secret@localhost/x", "nothing"),
-        ("oracle+oracledb://u:secret@localhost/x", "driver is missing|cannot be reached"),
-        ("nonsense://u:secret@host", "URL|driver"),
-    ],
-)
-def test_a_database_out_of_reach_is_one_line(url: str, says: str) -> None:
-    with pytest.raises(UserError, match=says) as raised:
-        search.open_study(plan(url))
-    assert "secret" not in str(raised.value)
-    assert "\n" not in str(raised.value)
-
-
-def test_joining_needs_the_study(tmp_path: Path) -> None:
-    run(plan(tmp_path / "j", "other"), 1)
-    with pytest.raises(UserError, match=r"no study mine \(there: other\); start"):
-        search.open_study(plan(tmp_path / "j", "mine"), create=False)
-
-
-def test_a_changed_space_is_refused_with_two_ways_out(tmp_path: Path) -> None:
-    run(plan(tmp_path / "j"), 1)
-    wider = SPACE | {"x": Dimension(kind="uniform", values=(-3.0, 3.0))}
-    with pytest.raises(UserError) as raised:
-        search.open_study(plan(tmp_path / "j", space=wider))
-    for part in (
-        "x was uniform [-2.0, 2.0], is uniform [-3.0, 3.0]",
-        "put",
-        "back",
-        "search.study=",
-    ):
-        assert part in str(raised.value)
-    more = SPACE | {"y": Dimension(kind="int", values=(0, 1))}
-    with pytest.raises(UserError, match=r"study study .*y was not searched, is int \[0, 1\]"):
-        search.open_study(plan(tmp_path / "j", name="other-hash", space=more))
-    assert search.open_study(plan(tmp_path / "j", name="new-label", family="new", space=more))
-    assert states(search.open_study(plan(tmp_path / "j"))) == ["COMPLETE"]
-    names = optuna.get_all_study_names(search.open_study(plan(tmp_path / "j"))._storage)
-    assert sorted(names) == ["new-label", "study"]
-
-
-def test_a_study_goes_on_from_its_copy(tmp_path: Path) -> None:
-    planned = plan(tmp_path / "here")
-    run(planned, 3)
-    search.keep_copy(planned, tmp_path / "copy" / "study.log")
-    assert [path.name for path in (tmp_path / "copy").iterdir()] == ["study.log"]
-    elsewhere = plan(tmp_path / "there")
-    search.open_study(elsewhere, kept=tmp_path / "copy" / "study.log")
-    there, here = run(elsewhere, 5), run(planned, 5)
-    assert [trial.params for trial in there.trials] == [trial.params for trial in here.trials]
-    assert search.best(there).values == search.best(here).values
-    # Where the study is known, the copy is not looked at.
-    search.open_study(elsewhere, kept=tmp_path / "copy" / "study.log")
-    assert search.progress(there).finished == 5
+    with pytest.raises(UserError, match=rf"j:{line % len(lines) + 1}: .*damaged.*move it away"):
+        study.open_study(journal, plan(2))
 
 
 # --- params.yaml ----------------------------------------------------------------------------------
@@ -521,12 +322,29 @@ def test_yaml_without_a_point_is_a_number_too(params_with: Callable[..., Any]) -
 def test_an_unknown_choice_lists_the_known(name: str, params_with: Callable[..., Any]) -> None:
     known = {
         "sampler": "'gp', 'tpe' or 'random'",
-        "pruner": "'halving', 'hyperband', 'median' or 'none'",
+        "pruner": "'halving' or 'none'",
     }
     with pytest.raises(UserError, match=known.get(name, "'speech-mix'")) as raised:
         params_with({name: "astrology"})
     assert f"search.{name}" in str(raised.value)
     assert "astrology" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("workers", 2, "compute.workers"),
+        ("storage", "journal", "compute.backend: ray or dask"),
+        ("heartbeat", 30, "compute.backend: ray or dask"),
+        ("pruner", "hyperband", "'halving' or 'none'"),
+        ("pruner", "median", "'halving' or 'none'"),
+    ],
+)
+def test_an_old_parameter_is_refused_with_what_to_use(
+    name: str, value: Any, says: str, params_with: Callable[..., Any]
+) -> None:
+    with pytest.raises(UserError, match=rf"params.yaml: search.{name}: .*{says}"):
+        params_with({name: value})
 
 
 def test_an_unknown_parameter_lists_the_known(params_with: Callable[..., Any]) -> None:
@@ -581,13 +399,14 @@ def test_pretraining_reads_the_best_of_its_own_architecture(
     with pytest.raises(UserError, match="no such file; run `recitative search`"):
         with_best(params, best)
     best.write_text("{}\n")
+    with pytest.raises(UserError, match=r"run\.json: no such file; run `recitative search`"):
+        with_best(params, best)
+    write_json(tmp_path / "run.json", {})
     with pytest.raises(UserError, match="no search in it"):
         with_best(params, best)
-    content = {
-        "arch": "scae", "study": "s", "trial": 3, "values": {"learning_rate": 0.005, "noise": 0.2},
-        "run_id": "parent", "trial_run_id": "child",
-    }  # fmt: skip
-    best.write_text(yaml.safe_dump(content))
+    values = {"learning_rate": 0.005, "noise": 0.2}
+    best.write_text(yaml.safe_dump({"arch": "scae", "study": "s", "trial": 3, "values": values}))
+    write_json(tmp_path / "run.json", {"run_id": "parent", "trials": {"3": "child"}})
     found, tags = with_best(params, best)
     assert (found.pretrain.learning_rate, found.scae.noise) == (0.005, 0.2)
     assert found.pretrain.decay == params.pretrain.decay
@@ -601,8 +420,8 @@ def test_pretraining_reads_the_best_of_its_own_architecture(
 
 
 def test_the_page_holds_every_figure_and_plotly_once(tmp_path: Path) -> None:
-    study = run(plan(tmp_path / "j", pruner="median"), 8)
-    drawn = search.figures(study, "loss <b>")
+    planned = plan(8)
+    drawn = study.figures(run(planned, tmp_path / "j"), planned, "loss <b>")
     assert len(drawn) == 6
     write_search_page(tmp_path / "page.html", "T <i>", {"best": "<b>"}, drawn)
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
@@ -615,15 +434,36 @@ def test_the_page_holds_every_figure_and_plotly_once(tmp_path: Path) -> None:
 
 
 def test_few_trials_are_drawn_as_far_as_they_go(tmp_path: Path) -> None:
-    one = {"x": SPACE["x"]}
-    assert len(search.figures(run(plan(tmp_path / "a"), 1), "loss")) == 3
-    assert (
-        len(
-            search.figures(
-                run(plan(tmp_path / "b", space=one), 3, lambda trial: trial.values["x"]), "loss"
-            )
-        )
-        == 5
-    )
-    same = run(plan(tmp_path / "c"), 3, lambda trial: 1.0)
-    assert len(search.figures(same, "loss")) == 3
+    for trials, pruner, count in ((1, "none", 3), (7, "none", 3), (12, "halving", 3)):
+        planned = plan(trials, pruner=pruner, sampler="random")
+        path = tmp_path / f"{trials}"
+        assert len(study.figures(run(planned, path), planned, "loss")) == count
+    one = plan(8, space={"x": SPACE["x"]})
+
+    def line(trial: Any, until: int) -> Outcome:
+        return Outcome([trial.params["x"]] * until, [1.0] * until)
+
+    assert len(study.figures(run(one, tmp_path / "one", line), one, "loss")) == 5
+    same = run(one, tmp_path / "same", lambda trial, until: Outcome([1.0] * until, [1.0] * until))
+    assert len(study.figures(same, one, "loss")) == 3
+
+
+@pytest.mark.parametrize("maximize", [True, False])
+def test_one_bad_trial_does_not_press_the_others_together(maximize: bool, tmp_path: Path) -> None:
+    sign, planned = -1 if maximize else 1, plan(8, maximize=maximize)
+
+    def train(trial: Any, until: int) -> Outcome:
+        value = 1e6 if trial.number == 2 else 1 + trial.number / 10
+        return Outcome([sign * value] * until, [1.0] * until)
+
+    drawn = study.figures(run(planned, tmp_path / "j", train), planned, "loss")
+    for title in (
+        "Optimisation history",
+        "Every trial, epoch by epoch",
+        "Each parameter by itself",
+    ):
+        low, high = sorted(sign * end for end in drawn[title].layout.yaxis.range)
+        assert 0.9 < low < 1
+        assert 1.7 < high < 3
+    calm = study.figures(run(planned, tmp_path / "k", scripted({})), planned, "loss")
+    assert all(calm[title].layout.yaxis.range is None for title in list(calm)[:1])

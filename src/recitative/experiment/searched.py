@@ -10,12 +10,13 @@ from pydantic import ValidationError
 
 from recitative.errors import UserError
 from recitative.experiment.places import SEARCH
-from recitative.files import atomic_path
-from recitative.learning.space import Dimension
+from recitative.files import atomic_path, read_json
+from recitative.learning.search.space import Dimension
 from recitative.params import Params
 
 BEST = SEARCH / "best.yaml"
 PAGE = SEARCH / "search.html"
+RUNS = SEARCH / "run.json"  # ids of the study's run and of the trials': best.yaml has none
 _SHARED = {
     "learning_rate": "pretrain",
     "decay": "pretrain",
@@ -79,6 +80,12 @@ def space_of(params: Params) -> dict[str, Dimension]:
     return {name: declared[name] for name in names}
 
 
+def shown(values: Mapping[str, Any]) -> str:
+    """Searched values on one line."""
+    texts = {k: f"{v:.6g}" if isinstance(v, float) else str(v) for k, v in values.items()}
+    return ", ".join(f"{name} {text}" for name, text in texts.items())
+
+
 def write_best(best: Mapping[str, Any]) -> None:
     """Write best.yaml; nothing in it means that params.yaml's values hold."""
     with atomic_path(BEST) as temporary:
@@ -94,22 +101,21 @@ def with_best(params: Params, path: Path = BEST) -> tuple[Params, dict[str, str]
     if not params.search.trials:
         return params, {"values_from": "params.yaml"}
     arch, again = params.pretrain.arch, "run `recitative search`"
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; {again}, or set search.trials to 0")
-    best = yaml.safe_load(path.read_text(encoding="utf-8"))
+    ids = path.with_name(RUNS.name)
+    for file in (path, ids):
+        if not file.is_file():
+            raise UserError(f"{file}: no such file; {again}, or set search.trials to 0")
+    best, runs = yaml.safe_load(path.read_text(encoding="utf-8")), read_json(ids)
     if not best:
         raise UserError(f"{path}: no search in it, but search.trials is not 0; {again}")
     if best["arch"] != arch:
         raise UserError(f"{path}: the search of {best['arch']}, pretrain.arch is {arch}; {again}")
     values = best["values"]
-    click.echo(
-        ", ".join(f"{name} {value:.6g}" for name, value in values.items())
-        + f" (trial {best['trial']} of the study {best['study']})"
-    )
+    click.echo(f"{shown(values)} (trial {best['trial']} of the study {best['study']})")
     return with_values(params, values), {
         "values_from": "search",
         "search_study": best["study"],
         "search_trial": str(best["trial"]),
-        "search_run_id": best["run_id"],
-        "search_trial_run_id": best["trial_run_id"],
+        "search_run_id": runs["run_id"],
+        "search_trial_run_id": runs["trials"][str(best["trial"])],
     }

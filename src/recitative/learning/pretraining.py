@@ -64,9 +64,18 @@ class Pretraining:
 
 
 def prepare(
-    speech: Speech, pretrain: PretrainConfig, encoder: EncoderConfig, arch: ArchConfig, seed: int
+    speech: Speech,
+    pretrain: PretrainConfig,
+    encoder: EncoderConfig,
+    arch: ArchConfig,
+    seed: int,
+    segments: int = 0,
+    rng: np.random.Generator | None = None,
 ) -> Pretraining:
-    """Draw a model from the stream of `seed`, standardised by the training part, and its batches."""
+    """Draw a model from the stream of `seed`, standardised by the training part, and its batches.
+
+    With `rng`, examples of at most so many `segments` are drawn once of each part; 0: all.
+    """
     seed_everything(seed)
     store, frames, hop = speech.store, speech.frames, speech.hop
     model = build_model(pretrain.arch, encoder, arch, store.n_mels, frames)
@@ -77,7 +86,11 @@ def prepare(
         speech_batches(store, speech.parts[part], arch, frames, hop)
         for part in ("train", "validation")
     )
-    config = fit_config(pretrain, len(arch.offsets(frames, hop)))
+    together = len(arch.offsets(frames, hop))
+    if rng and segments:
+        most = max(2, segments // together)
+        train, validation = (at_most(part, most, rng) for part in (train, validation))
+    config = fit_config(pretrain, together)
     return Pretraining(model, train, validation, config)
 
 
@@ -90,7 +103,7 @@ def at_most(batches: Batches, count: int, rng: np.random.Generator) -> Batches:
 
 
 @dataclass(frozen=True)
-class Objective:
+class Criterion:
     """What a pretraining is judged by: a validation metric above what guessing gives."""
 
     metric: str
@@ -104,10 +117,10 @@ class Objective:
         return f"validation {self.metric}{above}"
 
 
-LOSS = Objective("loss", 0.0, maximize=False)
-OBJECTIVES = {"cpc": Objective("accuracy", 0.5, maximize=True)}  # true and false equally often
+LOSS = Criterion("loss", 0.0, maximize=False)
+CRITERIA = {"cpc": Criterion("accuracy", 0.5, maximize=True)}  # true and false equally often
 
 
-def objective_of(arch: str) -> Objective:
+def criterion_of(arch: str) -> Criterion:
     """Validation loss, where nothing else says more."""
-    return OBJECTIVES.get(arch, LOSS)
+    return CRITERIA.get(arch, LOSS)

@@ -25,6 +25,10 @@ Batch = dict[str, Tensor]
 ALONE = Ranks()
 
 
+class Diverged(UserError):
+    """A loss is no longer finite."""
+
+
 @dataclass(frozen=True)
 class Epoch:
     """What one epoch gave. Metrics are means over examples; `best`: so far, on validation loss."""
@@ -124,7 +128,8 @@ def fit(
     the first validates, writes the checkpoints, and has the chosen weights.
 
     Raises:
-        UserError: there is nothing to train or to validate on, or the loss is no longer finite.
+        UserError: there is nothing to train or to validate on.
+        Diverged: the loss is no longer finite.
     """
     if train.count < LEAST * ranks.count or validation.count < 1:
         raise UserError(
@@ -174,7 +179,7 @@ def fit(
         )
         for part, loss in (("training", trained["loss"]), ("validation", validated["loss"])):
             if not math.isfinite(loss):
-                raise UserError(
+                raise Diverged(
                     f"the {part} loss is {loss} after epoch {index}: "
                     f"lower the learning rate ({config.learning_rate:g})"
                 )

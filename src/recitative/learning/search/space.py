@@ -1,7 +1,6 @@
 """What is searched, declared in params.yaml: each parameter's kind and bounds, and how to search."""
 
 import math
-from collections.abc import Mapping
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -9,7 +8,6 @@ from pydantic import Field, model_validator
 from recitative.config import Section
 
 Choice = bool | int | float | str
-Space = Mapping[str, "Dimension"]
 
 
 class Dimension(Section):
@@ -70,11 +68,9 @@ class SearchConfig(Section):
     max_segments: int = Field(default=0, ge=0)  # of speech a training sees; 0: all
     language: Literal["speech-eng", "speech-man", "speech-mix"] = "speech-mix"
     study: str = Field(default="main", pattern=r"^[A-Za-z0-9_.-]+$")  # label; a new one starts anew
+    generation: int = Field(default=4, gt=0)  # trials asked for at once, whatever the workers
     sampler: Literal["gp", "tpe", "random"] = "gp"
-    startup: int = Field(default=10, gt=0)  # random trials before the sampler has a model
-    pruner: Literal["halving", "hyperband", "median", "none"] = "halving"
-    workers: int = Field(default=0, ge=0)  # processes; 0: compute.workers
-    storage: str = "journal"  # journal, a journal file's path, or a database's URL
-    heartbeat: int = Field(default=30, gt=0)  # s between signs of life; databases only
+    startup: int = Field(default=10, gt=0)  # finished trials before the sampler has a model
+    pruner: Literal["halving", "none"] = "halving"
     over: Literal["all"] | tuple[str, ...] = "all"  # which entries of the space are searched
     space: dict[str, dict[str, Dimension]] = {}  # by architecture, by parameter
