@@ -21,8 +21,9 @@ def test_what_a_colleague_pulled_is_registered_judged_and_reported(
     for path in (*project.root.glob("mlflow.db*"), *project.root.glob("mlartifacts")):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     shutil.rmtree(project.root / ".recitative")
+    before = {path: path.read_bytes() for path in project.root.iterdir() if path.is_file()}
     said = project.run("register")
-    assert said.count("is not in this MLflow store; a new run stands for it") == 2
+    assert said.count("a new run stands for it") == 2
     for stage in ("claims", "report"):
         notes = [line for line in project.run(stage).splitlines() if line.startswith("note: ")]
         assert [" runs are not in this MLflow store" in note for note in notes] == [True], notes
@@ -38,6 +39,9 @@ def test_what_a_colleague_pulled_is_registered_judged_and_reported(
         assert standing in version.source
         assert list(registry.bundle_of(version).glob("*.safetensors"))
     assert "stands for it" not in project.run("register")
+    project.run("promote", "mer-eng/1")
+    project.run("clean")
+    assert before == {path: path.read_bytes() for path in before}  # whatever the user edited
 
 
 def scored(build: Path) -> dict[str, bytes]:

@@ -24,6 +24,7 @@ from recitative.tracking.store import project_root
 
 SHELLS = ("sh", "bash", "dash", "zsh", "fish", "ksh", "ash", "busybox")
 SHARED = Path("/dev/shm")  # where joblib puts semaphores and large arrays
+_SET = ("TMPDIR", "JOBLIB_TEMP_FOLDER", "RAY_TMPDIR", "PYTHONWARNINGS")
 _POLL = 0.5  # s between two looks at dvc
 _GRACE = 10.0  # s that the stage has to end by itself
 _LONGEST = 60  # characters: the address of a socket in a temporary folder has at most 107
@@ -33,9 +34,12 @@ _LONGEST = 60  # characters: the address of a socket in a temporary folder has a
 def stage_process() -> Iterator[None]:
     """This process is a stage: a SIGTERM, or the end of `dvc`, ends it in order, with its workers."""
     mine = _scratch()
-    kept = {name: os.environ.get(name) for name in ("TMPDIR", "JOBLIB_TEMP_FOLDER", "RAY_TMPDIR")}
+    kept = {name: os.environ.get(name) for name in _SET}
     os.environ.setdefault("RAY_TMPDIR", tempfile.gettempdir())  # Ray's sockets have long names
     os.environ.update(TMPDIR=str(mine), JOBLIB_TEMP_FOLDER=str(mine))
+    # Where a worker is killed, Python tells of each semaphore that it then removes.
+    quiet = ("ignore:resource_tracker:UserWarning", os.environ.get("PYTHONWARNINGS"))
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, quiet))
     tempfile.tempdir = None  # to be looked up again
     main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, _stop) if main else None
@@ -89,7 +93,10 @@ def _clear(mine: Path) -> None:
 
 
 def _is_gone(pid: int) -> bool:
-    return not psutil.pid_exists(pid)
+    try:
+        return not _runs(psutil.Process(pid))
+    except psutil.Error:
+        return True
 
 
 def _stop(*_: Any) -> None:
