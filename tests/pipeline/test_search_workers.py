@@ -13,6 +13,10 @@ import pytest
 import yaml
 from projects import Project
 
+from recitative.errors import UserError
+from recitative.experiment.parallel import in_parallel
+from recitative.learning.config import ComputeConfig
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
@@ -139,6 +143,11 @@ def test_killed_it_goes_on_to_the_same(
         for row in trials(project).itertuples():
             curve = client().get_metric_history(known["trials"][str(row.trial)], "objective")
             assert [point.step for point in curve] == list(range(row.epochs))
+
+
+def test_a_killed_worker_is_one_line() -> None:
+    with pytest.raises(UserError, match="a worker process was killed.*run again, or lower"):
+        in_parallel(os._exit, [(1,), (1,)], ComputeConfig(workers=2))
 
 
 def test_again_costs_nothing_and_more_trials_go_on(searched: Project, tmp_path: Path) -> None:
