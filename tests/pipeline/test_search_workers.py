@@ -13,6 +13,10 @@ import pytest
 import yaml
 from projects import Project
 
+from recitative.errors import UserError
+from recitative.experiment.parallel import in_parallel
+from recitative.learning.config import ComputeConfig
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
@@ -141,6 +145,11 @@ def test_killed_it_goes_on_to_the_same(
             assert [point.step for point in curve] == list(range(row.epochs))
 
 
+def test_a_killed_worker_is_one_line() -> None:
+    with pytest.raises(UserError, match="a worker process was killed.*run again, or lower"):
+        in_parallel(os._exit, [(1,), (1,)], ComputeConfig(workers=2))
+
+
 def test_again_costs_nothing_and_more_trials_go_on(searched: Project, tmp_path: Path) -> None:
     project = searched.copy(tmp_path / "project")
     before, known = outputs(project), ids(project)
@@ -238,7 +247,8 @@ def test_music_and_other_roles_are_never_opened(featurized: Project, tmp_path: P
     reached = {path for path in read if path.parts[0] in ("data", "build")}
     reached = {path for path in reached if path.parts[:2] != ("build", "search")}
     mine = Path("build/features/speech-mix")
-    allowed = {mine / name for name in ("frames.npy", "clips.csv", "features.json")}
+    names = ("frames.npy", "clips.csv", "features.json", "problems.csv")  # the last for the key
+    allowed = {mine / name for name in names}
     allowed |= {Path("build/splits/speech-mix.csv"), Path("build/splits/certificate.json")}
     assert mine / "frames.npy" in reached
     assert reached <= allowed, reached - allowed

@@ -67,6 +67,9 @@ def in_parallel(
     """Do `work` on each task's arguments; what each gives, in the tasks' order.
 
     One task, or one worker, needs no other process: it is done in this one.
+
+    Raises:
+        UserError: a worker process died.
     """
     if not tasks:
         return []
@@ -79,10 +82,14 @@ def in_parallel(
                     delayed(work_there)(*task) for task in tasks
                 )
             )
-    results = Parallel(n_jobs=min(compute.processes, len(tasks)), backend="loky")(
-        delayed(_alone)(compute.threads, work, *task) for task in tasks
-    )
-    return list(results)
+    parallel = Parallel(n_jobs=min(compute.processes, len(tasks)), backend="loky")
+    try:
+        return list(parallel(delayed(_alone)(compute.threads, work, *task) for task in tasks))
+    except process_executor.TerminatedWorkerError as error:
+        raise UserError(
+            "a worker process was killed, or there was too little memory; what is finished is kept: "
+            "run again, or lower compute.workers"
+        ) from error
 
 
 def stop_without(stage: int) -> None:
