@@ -100,26 +100,15 @@ def bootstrap_alphas(
     draws: int = 1000,
     jobs: int = 1,
 ) -> Floats:
-    """Alpha in `draws` resamples of the raters, of the units, or of both at once.
+    """(B,) alphas in `draws` resamples of the raters, of the units, or of both at once.
 
     The three answer different questions: how far alpha would move with *other listeners* on these
     clips (``raters``), with *other clips* for these listeners (``units``), with both (``both``, the
     widest). A unit drawn twice counts as two units. A rater drawn twice weighs double but is never
     paired with their own copy: such pairs agree by construction and would push alpha up, by a lot
-    where raters are few.
+    where raters are few. NaN where a resample leaves alpha undefined.
 
-    Args:
-        rater: as in `alpha_from_long`, as are `unit`, `value` and `level`.
-        unit: (N,) names or numbers.
-        value: (N,) numbers, NaN is no rating.
-        level: the level of measurement.
-        resampled: what is drawn with replacement.
-        rng: where the draws come from; the result does not depend on `jobs`.
-        draws: number of resamples B.
-        jobs: number of threads.
-
-    Returns:
-        (B,) alphas, NaN where a resample leaves alpha undefined.
+    Ratings are given as to `alpha_from_long`; the result does not depend on the threads `jobs`.
     """
     raters, units, values = _long(rater, unit, value)
     cells = _cells(units, values, level)

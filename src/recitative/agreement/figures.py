@@ -48,15 +48,10 @@ def draw_agreement(
     folder: Path,
     classes: Callable[[Ratings], Classes] | None = None,
 ) -> list[Path]:
-    """Every picture that a table of ratings allows.
+    """Every picture that a table of ratings allows, from what `table.analyse` made of it.
 
-    Args:
-        ratings: as `ratings.read_ratings` gives them.
-        rows: what `table.analyse` made of them.
-        level: the level of measurement.
-        folder: where the files are written.
-        classes: how ratings become quadrants, e.g. `consensus.task_classes` at its midpoint or
-            `study.quadrant_classes`; no confusion is drawn when None.
+    `classes` says how ratings become quadrants, e.g. `consensus.task_classes` at its midpoint or
+    `study.quadrant_classes`; no confusion is drawn when None.
 
     Returns:
         The files written: ``alpha``, ``raters`` and ``confusion``, each ``-column`` and ``-page``.
@@ -70,11 +65,7 @@ def draw_agreement(
 
 
 def plot_alpha(rows: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
-    """Alpha of each value and group with its interval: one line of points a group.
-
-    Args:
-        rows: as `table.analyse` gives them.
-        folder: where ``alpha-column.png`` and ``alpha-page.png`` are written.
+    """Alpha of each value and group with its interval, as `table.analyse` gives them: a line a group.
 
     Raises:
         UserError: no alpha is defined.
@@ -182,10 +173,7 @@ def plot_confusion(
 ) -> list[Path]:
     """What other raters say of a clip, given what one rater says: one panel a set or group.
 
-    Args:
-        confusions: a (K, K) matrix a panel, as `consensus.confusion_between_raters` gives it.
-        classes: the names of the K classes.
-        folder: where ``confusion-column.png`` and ``confusion-page.png`` are written.
+    The (K, K) matrices are those of `consensus.confusion_between_raters`.
     """
     shares = {f"{name}, %": np.asarray(matrix) for name, matrix in confusions.items()}
     written = []

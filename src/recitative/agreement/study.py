@@ -80,14 +80,8 @@ def read(path: Path, filters: Sequence[str] = (), by: str | None = None) -> Rati
 def by_language(path: Path, *, seed: int, draws: int = 1000, jobs: int = 1) -> list[Row]:
     """Alpha by emotion and language: the study's table.
 
-    Args:
-        path: ``data_ratings.all.csv``.
-        seed: the root seed of the intervals.
-        draws: bootstrap resamples, over listeners and excerpts; 0 for no intervals.
-        jobs: threads.
-
-    Returns:
-        55 rows as `analyse` gives them, languages in the study's order and ``all`` last.
+    55 rows as `analyse` gives them, languages in the study's order and ``all`` last; the intervals
+    resample listeners and excerpts, 0 draws for none.
     """
     ratings = read(path, by="language")
     rows = analyse(ratings, LEVEL, seed=seed, draws=draws, jobs=jobs)
@@ -96,17 +90,10 @@ def by_language(path: Path, *, seed: int, draws: int = 1000, jobs: int = 1) -> l
 
 
 def by_trait(path: Path, *, seed: int, draws: int = 1000, jobs: int = 1) -> list[Row]:
-    """Alpha by emotion and listener trait, on the 20 excerpts with lyrics.
+    """Alpha by emotion and listener trait, on the 20 excerpts with lyrics; draws as in `by_language`.
 
-    Args:
-        path: ``data_ratings.all.csv``.
-        seed: the root seed of the intervals.
-        draws: bootstrap resamples, over listeners and excerpts; 0 for no intervals.
-        jobs: threads.
-
-    Returns:
-        198 rows as `analyse` gives them, in the order of `traits`, with ``trait``, ``side``,
-        ``neutral`` and ``answers``: how many pairs of listener and excerpt the condition keeps.
+    198 rows as `analyse` gives them, in the order of `traits`, with ``trait``, ``side``, ``neutral``
+    and ``answers``: how many pairs of listener and excerpt the condition keeps.
     """
     rows = []
     for trait in traits():

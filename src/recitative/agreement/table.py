@@ -23,13 +23,8 @@ def analyse(
 ) -> list[Row]:
     """Alpha of every value, for every group and for all together.
 
-    Args:
-        ratings: what was read, filtered and split.
-        level: the level of measurement.
-        seed: the root seed; every row has its own stream, so that one more shifts no other.
-        draws: bootstrap resamples of each interval; 0 for no intervals.
-        resampled: what the interval draws: raters, units, or both.
-        jobs: threads; they change nothing but the time.
+    Every row has its own stream of the root `seed`, so that one more shifts no other. 0 `draws` give
+    no intervals; `jobs` threads change nothing but the time.
 
     Returns:
         A row for each group and value, groups in order and ``all`` last:

@@ -111,11 +111,9 @@ def require_clean(
 ) -> dict[str, Any]:
     """Give the certificate of `splits_folder`, or refuse to go on.
 
-    Args:
-        splits_folder: holds the certificate and the splits.
-        index_folder: where given, the index must be the certificate's, too.
-        allow_leaks: go on with stated leaks, to measure what they are worth. Files that are not the
-            certificate's are refused all the same.
+    Where `index_folder` is given, the index must be the certificate's, too. `allow_leaks` goes on
+    with stated leaks, to measure what they are worth; files that are not the certificate's are
+    refused all the same.
 
     Raises:
         LeakError: the certificate is missing, states leaks, or is not that of the files.

@@ -99,10 +99,7 @@ def make_splits(
 def split_role(
     role: str, clips: Sequence[SplitClip], split: SplitConfig, seed: int
 ) -> list[SplitRow]:
-    """Divide the clips of one role of SOURCE_ROLES.
-
-    Returns:
-        One row a clip, sorted by id; two for each test song under ``leak: released``.
+    """One row a clip of one role of SOURCE_ROLES, sorted by id; two a test song under ``leak: released``.
 
     Raises:
         UserError: a class (or the role, for speech) has fewer groups than it needs.

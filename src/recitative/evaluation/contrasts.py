@@ -189,14 +189,9 @@ def permutation_p(
         for a, b in one.pairs:
             repeats = math.lcm(cells[a].repeats, cells[b].repeats)
             hits_a, hits_b = cells[a].tiled(repeats), cells[b].tiled(repeats)
-            moves.append(
-                (
-                    slice(offset, offset + len(one.true)),
-                    hits_b - hits_a,
-                    cells[a],
-                    1 / len(one.pairs) / len(sets),
-                )
-            )
+            songs = slice(offset, offset + len(one.true))
+            weight = 1 / len(one.pairs) / len(sets)
+            moves.append((songs, hits_b - hits_a, cells[a], weight))
             starts.append((hits_a.sum(axis=0), hits_b.sum(axis=0)))
         offset += len(one.true)
 

@@ -155,13 +155,10 @@ def to_song_level(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def decide(predictions: pd.DataFrame, task: Task) -> tuple[Codes, Codes]:
-    """Truth and decision for every row, as codes into ``LABELS[task]``.
+    """Truth and decision for every row, each (N,) codes into ``LABELS[task]``.
 
     The quadrant is the most probable one (of equals the first); arousal and valence are positive
     at a probability of 0.5 or more.
-
-    Returns:
-        ``(true, predicted)``, each (N,).
 
     Raises:
         UserError: the table cannot be scored.
@@ -296,16 +293,10 @@ def _scores(predictions: pd.DataFrame) -> Iterator[tuple[dict[str, Any], Score]]
 
 
 def results_rows(predictions: pd.DataFrame, run: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Rows of results.csv: every training of the table × level × task × average.
+    """Rows of results.csv, `RESULT_COLUMNS`: every training of the table × level × task × average.
 
-    Args:
-        predictions: a table with `PREDICTION_COLUMNS`.
-        run: what the table itself does not say: experiment, pairing, setting, speech_language and
-            music_language.
-
-    Returns:
-        Dictionaries with the keys `RESULT_COLUMNS`, in that order. `n` counts the items of the
-        level: segments or songs.
+    `run` has what the table itself does not say: experiment, pairing, setting, speech_language and
+    music_language. `n` counts the items of the level: segments or songs.
 
     Raises:
         UserError: the table cannot be scored.

@@ -218,9 +218,8 @@ def by_setting(
 ) -> dict[tuple[str, str], dict[tuple[str, str], list[Point]]]:
     """Quadrant macro F by setting: a panel a music set and mode, a series an arch and experiment.
 
-    Returns:
-        By (music, mode), then (arch, experiment): points in the order of `SETTINGS`; `none` is the
-        control that differs from the mode by nothing but the pretraining.
+    By (music, mode), then (arch, experiment): points in the order of `SETTINGS`; `none` is the
+    control that differs from the mode by nothing but the pretraining.
     """
     panels: dict[tuple[str, str], dict[tuple[str, str], list[Point]]] = {}
     mode_of = {control: mode for mode, control in NO_PRETRAINING.items()}

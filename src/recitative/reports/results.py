@@ -246,9 +246,8 @@ def agreement_by_quadrant(
 ) -> dict[str, dict[str, dict[str, float]]]:
     """How often each quadrant is told by listeners and by networks, as shares.
 
-    Returns:
-        By music set and quadrant: `listeners`, how often another listener says it of a clip of which
-        one does; `pretrained` and `not pretrained`, mean recall over those cells.
+    By music set and quadrant: `listeners`, how often another listener says it of a clip of which one
+    does; `pretrained` and `not pretrained`, mean recall over those cells.
     """
     found: dict[str, dict[str, dict[str, float]]] = {}
     for music, held in listeners.items():
