@@ -4,7 +4,6 @@ LANGUAGES = {"eng": "English", "man": "Mandarin", "mix": "mixed", "none": "no"}
 SPEECH = ("eng", "man", "mix")  # what an encoder is pretrained on
 MUSIC = ("eng", "man")  # what it is transferred to
 PAIRINGS = tuple(f"{speech}2{music}" for music in MUSIC for speech in SPEECH)
-CONTROL_PAIRINGS = tuple(f"none2{music}" for music in MUSIC)
 SETTINGS = ("none", "cross", "intra", "mix")
 
 # Russell (1980): the quadrants in the order of their codes 0..3, and the signs of arousal and valence.

@@ -180,23 +180,10 @@ def _mel(samples: Samples, config: FeatureConfig) -> Frames:
 
 def _mel_librosa(samples: Samples, config: FeatureConfig) -> Frames:
     import librosa
-    from librosa.filters import mel as librosa_filterbank
 
-    spectrum = np.abs(
-        librosa.stft(
-            samples,
-            n_fft=config.n_fft,
-            win_length=config.win_length,
-            hop_length=config.hop_length,
-            center=config.center,
-        )
-    )
-    weights = librosa_filterbank(
-        sr=config.sample_rate,
-        n_fft=config.n_fft,
-        n_mels=config.n_mels,
-        fmin=config.fmin,
-        fmax=config.band_limit,
-        norm=config.mel_norm,
-    )
-    return np.ascontiguousarray((weights @ spectrum**config.power).T)
+    mel = librosa.feature.melspectrogram(
+        y=samples, sr=config.sample_rate, n_fft=config.n_fft, win_length=config.win_length,
+        hop_length=config.hop_length, center=config.center, power=config.power,
+        n_mels=config.n_mels, fmin=config.fmin, fmax=config.band_limit, norm=config.mel_norm,
+    )  # fmt: skip
+    return np.ascontiguousarray(mel.T)
