@@ -38,35 +38,22 @@ from recitative.seeding import derive_seed, seed_everything
 
 @dataclass(frozen=True)
 class Cell:
-    """What one cell is made of.
+    """What one cell is made of."""
 
-    Attributes:
-        mode: a name in TRANSFER_MODES.
-        repeat: number of the repeat.
-        fold: number of the fold; 0 where nothing is folded.
-        seed: root of its random streams.
-        description: of the classifier, its encoder included.
-        config: how it is trained.
-        standardize: whether a random encoder is given the mel statistics of the training part.
-        encoder: weights of a pretrained model; None draws a random encoder.
-        before: weights of the same repeat's cell that this one goes on from, if its mode does.
-        codes: the frozen codes of all segments; None: the cell computes its own where it needs any.
-        path: where its files lie, without their endings.
-        checkpoint_seconds: between two checkpoints, at least.
-    """
-
-    mode: str
-    repeat: int
-    fold: int
-    seed: int
-    description: Description
-    config: TransferConfig
-    standardize: bool
-    encoder: Path | None
+    mode: str  # a name in TRANSFER_MODES
+    repeat: int  # number of the repeat
+    fold: int  # number of the fold; 0 where nothing is folded
+    seed: int  # root of its random streams
+    description: Description  # of the classifier, its encoder included
+    config: TransferConfig  # how it is trained
+    standardize: bool  # whether a random encoder is given the mel statistics of the training part
+    encoder: Path | None  # weights of a pretrained model; None draws a random encoder
+    # weights of the same repeat's cell that this one goes on from, if its mode does
     before: Path | None
+    # the frozen codes of all segments; None: the cell computes its own where it needs any
     codes: Path | None
-    path: Path
-    checkpoint_seconds: float
+    path: Path  # where its files lie, without their endings
+    checkpoint_seconds: float  # between two checkpoints, at least
 
     @property
     def weights(self) -> Path:

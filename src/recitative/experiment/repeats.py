@@ -37,34 +37,21 @@ from recitative.vocabulary import QUADRANTS
 
 @dataclass(frozen=True)
 class Repeat:
-    """One process's work: `modes` in order, for one repeat, over every fold.
+    """One process's work: `modes` in order, for one repeat, over every fold."""
 
-    Attributes:
-        params: all parameters.
-        transfer: of the present modes (a control from scratch has epochs of its own).
-        description: of the classifier, its encoder included.
-        speech: language of the pretraining; `none` for controls.
-        music: language of the music.
-        modes: names in TRANSFER_MODES; a mode `after` another follows it.
-        repeat: number of the repeat.
-        encoder: weights of the pretrained model; None draws a random one.
-        codes: the frozen codes of all segments; None where each repeat has an encoder of its own.
-        work: where finished parts and checkpoints are kept.
-        parent: id of the run that groups the cell's.
-        stage: process that waits for the result; once it is killed, no further mode is begun.
-    """
-
-    params: Params
-    transfer: TransferConfig
-    description: Description
-    speech: str
-    music: str
-    modes: tuple[str, ...]
-    repeat: int
-    encoder: Path | None
+    params: Params  # all parameters
+    transfer: TransferConfig  # of the present modes (a control from scratch has epochs of its own)
+    description: Description  # of the classifier, its encoder included
+    speech: str  # language of the pretraining; `none` for controls
+    music: str  # language of the music
+    modes: tuple[str, ...]  # names in TRANSFER_MODES; a mode `after` another follows it
+    repeat: int  # number of the repeat
+    encoder: Path | None  # weights of the pretrained model; None draws a random one
+    # the frozen codes of all segments; None where each repeat has an encoder of its own
     codes: Path | None
-    work: Path
-    parent: str
+    work: Path  # where finished parts and checkpoints are kept
+    parent: str  # id of the run that groups the cell's
+    # process that waits for the result; once it is killed, no further mode is begun
     stage: int = field(default_factory=os.getpid)
 
     @property

@@ -67,25 +67,15 @@ class ClipProblem:
 
 @dataclass(frozen=True)
 class ExtractionReport:
-    """What an extraction did.
+    """What an extraction did."""
 
-    Attributes:
-        clips: number in the store.
-        hours: of audio in the store.
-        computed: clips whose frames were computed now.
-        cached: clips whose frames were found in the cache.
-        problems: the clips left out.
-        seconds: wall time taken.
-        feature_hash: of the settings and of the stored clips' digests in order.
-    """
-
-    clips: int
-    hours: float
-    computed: int
-    cached: int
-    problems: tuple[ClipProblem, ...]
-    seconds: float
-    feature_hash: str
+    clips: int  # number in the store
+    hours: float  # of audio in the store
+    computed: int  # clips whose frames were computed now
+    cached: int  # clips whose frames were found in the cache
+    problems: tuple[ClipProblem, ...]  # the clips left out
+    seconds: float  # wall time taken
+    feature_hash: str  # of the settings and of the stored clips' digests in order
 
     @property
     def hours_per_second(self) -> float:

@@ -23,26 +23,18 @@ _LOCAL = ("127.0.0.1", "localhost")
 
 @dataclass(frozen=True)
 class Server:
-    """What a server is made of.
+    """What a server is made of."""
 
-    Attributes:
-        database: URL of the runs, the registry and the users: ``postgresql://…``.
-        artifacts: where the server keeps artifacts: ``s3://bucket/prefix`` or a folder. Clients send
-            them to the server, so they need no keys of the bucket.
-        host: address to listen on.
-        port: to listen on.
-        allowed_hosts: names under which clients may ask; others are refused (DNS rebinding).
-        workers: processes that answer.
-        folder: for the server's secret and its settings; only its owner may read them.
-    """
-
-    database: str
+    database: str  # URL of the runs, the registry and the users: ``postgresql://…``
+    # where the server keeps artifacts: ``s3://bucket/prefix`` or a folder. Clients send them to the
+    # server, so they need no keys of the bucket
     artifacts: str
-    host: str
-    port: int
+    host: str  # address to listen on
+    port: int  # to listen on
+    # names under which clients may ask; others are refused (DNS rebinding)
     allowed_hosts: Sequence[str]
-    workers: int
-    folder: Path
+    workers: int  # processes that answer
+    folder: Path  # for the server's secret and its settings; only its owner may read them
 
     def command(self) -> list[str]:
         """MLflow's command line; the database's password is not in it: `ps` would show it."""
