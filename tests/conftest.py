@@ -1,6 +1,8 @@
 """Shared fixtures. Tests run on one thread a process; pytest-xdist puts processes side by side."""
 
+import atexit
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -11,6 +13,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 # librosa keeps what numba compiles beside its own files; two workers that write there at the same time
 # crash each other, so each has a folder of its own.
 os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="recitative-numba-")
+atexit.register(shutil.rmtree, os.environ["NUMBA_CACHE_DIR"], ignore_errors=True)
 
 ROOT = Path(__file__).parents[1]
 
