@@ -171,7 +171,7 @@ def _train_mode(repeat: Repeat, mode: str) -> None:
         f"{cell['pairing']} {params.pretrain.arch} {mode} {repeat.repeat}",
         labels.run_params(params, cell, "transfer", "encoder", "features", "balance", "split"),
         cell | labels.provenance(repeat.stage_name, role),
-        [labels.inputs(role, "training"), labels.inputs(role, "evaluation")],
+        [labels.inputs(role, "training, evaluation")],
         repeat.parent,
         done.with_suffix(".run_id"),
     ) as tracked:

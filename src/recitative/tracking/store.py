@@ -9,6 +9,7 @@ moved or copied.
 import glob
 import logging
 import os
+import re
 import socket
 import sqlite3
 import time
@@ -17,7 +18,7 @@ from contextlib import closing, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import click
 from filelock import FileLock
@@ -39,10 +40,9 @@ repeats of a pairing. Worth filtering by (`tags.` or `params.`): `pairing`, `set
 same songs.
 """
 SQLITE = "sqlite:///"
-_ABOUT = (("mlflow.note.content", DESCRIPTION),)
+_ABOUT = {"mlflow.note.content": DESCRIPTION}
 _QUOTED = "sqlite+pysqlite:///"  # the same, with a path that is quoted
 PATIENCE = "RECITATIVE_SERVER_PATIENCE"  # s that a server may be away
-_PATIENCE = 1800.0  # s
 _PAUSE = 0.5  # s between two tries
 _CONNECT = 2.0  # s until a server that does not answer is away
 _BUSY = 20.0  # s that another program may hold the SQLite file, as MLflow has it
@@ -53,26 +53,17 @@ _PLACES = (  # where MLflow keeps the full addresses of artifacts
     ("model_versions", "source"),
     ("model_versions", "storage_location"),
 )
-_HALF = (
-    "a process that made it was killed, so it holds no run: delete it and run again (if it does "
-    "hold runs, another version of MLflow wrote it)"
-)
 _REMEDIES = {  # words of SQLite, SQLAlchemy, Alembic or MLflow: what to do
     "locked": "another program writes to it; wait for it or end it, then run again",
-    "disk is full": "the disk is full; free some space and run again",
-    "no space left": "the disk is full; free some space and run again",
+    "disk is full|no space left": "the disk is full; free some space and run again",
     "disk i/o error": "its disk fails or is full; free some space and run again",
-    "read-only": "it cannot be written; mend that, or name another with MLFLOW_TRACKING_URI",
-    "readonly": "it cannot be written; mend that, or name another with MLFLOW_TRACKING_URI",
-    "permission denied": "it cannot be written; mend that, or name another with MLFLOW_TRACKING_URI",
+    "read-?only|permission denied": "it cannot be written; mend that, or name another with "
+    "MLFLOW_TRACKING_URI",
     "unable to open": "it cannot be opened; mend that, or name another with MLFLOW_TRACKING_URI",
-    "already exists": _HALF,
-    "duplicate column": _HALF,
-    "no such table": _HALF,
-    "schema": "another version of MLflow wrote it; install that version, or give a store of its own "
-    "with MLFLOW_TRACKING_URI",
-    "revision": "another version of MLflow wrote it; install that version, or give a store of its own "
-    "with MLFLOW_TRACKING_URI",
+    "already exists|duplicate column|no such table": "a process that made it was killed, so it holds "
+    "no run: delete it and run again (if it does hold runs, another version of MLflow wrote it)",
+    "schema|revision": "another version of MLflow wrote it; install that version, or give a store of "
+    "its own with MLFLOW_TRACKING_URI",
     "not a database": "move it away and run `dvc repro -f` to make it anew, or set "
     "MLFLOW_TRACKING_URI",
     "malformed": "it is damaged: put a backup in its place, or move it away and run `dvc repro -f` to "
@@ -110,11 +101,7 @@ def store_file() -> Path | None:
 
 
 def tracking_uri() -> str:
-    """The tracking server's address, without name and password.
-
-    Raises:
-        UserError: MLFLOW_TRACKING_URI names no host.
-    """
+    """The store's address without name and password; UserError where it names no host."""
     if file := store_file():
         return _address(file)
     return _without_password(os.environ["MLFLOW_TRACKING_URI"])
@@ -152,13 +139,13 @@ def wait_for_server() -> None:
     Raises:
         UserError: it was away for longer than RECITATIVE_SERVER_PATIENCE (1800 s).
     """
-    given = os.environ.get(PATIENCE) or str(_PATIENCE)
+    given = os.environ.get(PATIENCE) or "1800"
     try:
         patience = float(given)
-        if not patience >= 0:
-            raise ValueError
-    except ValueError as error:
-        raise UserError(f"{PATIENCE}={given}: give seconds, for example 1800") from error
+    except ValueError:
+        patience = -1.0
+    if not patience >= 0:
+        raise UserError(f"{PATIENCE}={given}: give seconds, for example 1800")
     if answers():
         return
     click.echo(f"{tracking_uri()} does not answer; waiting for it, nothing is lost", err=True)
@@ -178,46 +165,41 @@ def _without_password(uri: str) -> str:
     So neither stands in a report, a message or a run, whoever shows the address.
     """
     found = urlsplit(uri)
+    shown = found._replace(netloc=found.netloc.rpartition("@")[2]).geturl()
     if found.scheme in ("http", "https"):
         try:
             host, _ = found.hostname, found.port
         except ValueError:
             host = None
         if not host:
-            shown = found._replace(netloc=found.netloc.rpartition("@")[2]).geturl()
             raise UserError(f"MLFLOW_TRACKING_URI={shown}: names no server; write http://HOST:PORT")
     if not found.username:
         return uri
     os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(found.username)
     os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(found.password or "")
-    return urlunsplit(found._replace(netloc=found.netloc.rpartition("@")[2]))
+    return shown
 
 
 def explained(error: BaseException, *more: type[Exception]) -> UserError | None:
     """One line for what keeps the store from being used; None where that is not what happened.
 
-    Args:
-        error: of MLflow or a library that it uses; any other is none of the store's.
-        more: types that are the store's here.
+    Errors of other libraries than MLflow and those that it uses are none of the store's, but for
+    the types in `more`.
     """
     library = type(error).__module__.partition(".")[0]
-    if library not in ("mlflow", "sqlalchemy", "alembic", "sqlite3") and not isinstance(
-        error, more
-    ):
+    known = library in ("mlflow", "sqlalchemy", "alembic", "sqlite3")
+    if not known and not isinstance(error, more):
         return None
     reason = " ".join(str(error).split())
     for words, remedy in _REMEDIES.items():
-        if words in reason.lower():
+        if re.search(words, reason.lower()):
             return UserError(f"{store_file() or tracking_uri()}: {remedy} ({reason[:200]})")
     return None
 
 
 @contextmanager
 def readable_store(*more: type[Exception]) -> Iterator[None]:
-    """Turn what keeps the store from being used into one line.
-
-    Args:
-        more: types of errors that are the store's here, beside MLflow's and its libraries'.
+    """Turn what keeps the store from being used, `explained`, into one line.
 
     Raises:
         UserError: it is incomplete, locked, damaged, of another version, cannot be written, or is no
@@ -259,10 +241,7 @@ def client() -> "MlflowClient":
             mlflow.set_tracking_uri(uri)
             mlflow.set_registry_uri(uri)
             made = mlflow.MlflowClient()
-            with _let_in(uri):
-                found = made.get_experiment_by_name(EXPERIMENT)
-            if found is None:
-                _create_experiment(made)
+            _require_experiment(made)
     return made
 
 
@@ -289,7 +268,9 @@ def _create(file: Path) -> None:
     temporary = file.with_name(f".{file.name}.{os.getpid()}.partial")
     store = SqlAlchemyStore(_address(temporary), _artifacts())
     try:
-        store.create_experiment(EXPERIMENT, _artifacts(), [ExperimentTag(*tag) for tag in _ABOUT])
+        store.create_experiment(
+            EXPERIMENT, _artifacts(), [ExperimentTag(*tag) for tag in _ABOUT.items()]
+        )
     finally:
         store._dispose_engine()
         store._engine_map.pop(store.db_uri, None)
@@ -323,29 +304,19 @@ def _point_here(database: sqlite3.Connection) -> None:
         )
 
 
-@contextmanager
-def _let_in(uri: str) -> Iterator[None]:
-    """Say in one line that a server refuses."""
+def _require_experiment(made: "MlflowClient") -> None:
+    """Make the experiment where it is missing; in a store of others somebody may do so meanwhile."""
     from mlflow.exceptions import MlflowException
 
     try:
-        yield
+        if made.get_experiment_by_name(EXPERIMENT) is None:
+            made.create_experiment(EXPERIMENT, _artifacts() if store_file() else None, _ABOUT)
     except MlflowException as error:
-        if error.get_http_status_code() not in (401, 403):
-            raise
-        raise UserError(
-            f"{uri}: the server does not let you in; name yourself: "
-            "MLFLOW_TRACKING_URI=http://NAME:PASSWORD@HOST:PORT"
-        ) from error
-
-
-def _create_experiment(made: "MlflowClient") -> None:
-    """Make the experiment in a store of others, who may have made it by now."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        made.create_experiment(EXPERIMENT, _artifacts() if store_file() else None, dict(_ABOUT))
-    except MlflowException as error:
+        if error.get_http_status_code() in (401, 403):
+            raise UserError(
+                f"{tracking_uri()}: the server does not let you in; name yourself: "
+                "MLFLOW_TRACKING_URI=http://NAME:PASSWORD@HOST:PORT"
+            ) from error
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
 
