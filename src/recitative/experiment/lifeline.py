@@ -62,22 +62,20 @@ def _scratch() -> Path:
         root = Path(tempfile.gettempdir()) / f"recitative-{key}"
     node = platform.node()
     for left in root.glob(f"{node}-*"):
-        if _is_gone(int(left.name.rpartition("-")[2])):
+        if not psutil.pid_exists(int(left.name.rpartition("-")[2])):
             shutil.rmtree(left, ignore_errors=True)
     for left in (*SHARED.glob("sem.loky-*"), *SHARED.glob("joblib_memmapping_folder_*")):
         words = left.name.replace("_", "-").split("-")
         with suppress(OSError):
-            if _is_gone(next(int(word) for word in words if word.isdigit())):
+            if not psutil.pid_exists(next(int(word) for word in words if word.isdigit())):
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
     mine = root / f"{node}-{os.getpid()}"
     if not mine.exists():
         try:
             mine.mkdir(parents=True)
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise UserError(
-                f"{mine}: cannot be made ({reason}); mend that and run again"
-            ) from error
+            why = (error.strerror or str(error)).lower()
+            raise UserError(f"{mine}: cannot be made ({why}); mend that and run again") from error
         atexit.register(_clear, mine)
     return mine
 
@@ -86,10 +84,6 @@ def _clear(mine: Path) -> None:
     shutil.rmtree(mine, ignore_errors=True)
     with suppress(OSError):
         mine.parent.rmdir()  # where it was the last
-
-
-def _is_gone(pid: int) -> bool:
-    return not psutil.pid_exists(pid)
 
 
 def _stop(*_: Any) -> None:
@@ -107,9 +101,8 @@ def _watch(starters: list[psutil.Process]) -> None:
     while all(_runs(starter) for starter in starters):
         time.sleep(_POLL)
     with suppress(OSError):
-        click.echo(
-            "the dvc that started this stage is gone: it ends, too; run again to go on", err=True
-        )
+        said = "the dvc that started this stage is gone: it ends, too; run again to go on"
+        click.echo(said, err=True)
     with suppress(OSError, ValueError):
         _release(Path(".dvc") / "tmp")
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
@@ -134,12 +127,11 @@ def _release(folder: Path) -> None:
         fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as DVC does; let go of by closing
         path = folder / "rwlock"
         held = json.loads(path.read_text(encoding="utf-8"))
-        reading = {
-            name: alive
-            for name, readers in held.get("read", {}).items()
-            if (alive := [one for one in readers if not _is_gone(one["pid"])])
+        read, write = held.get("read", {}), held.get("write", {})
+        for name in read:
+            read[name] = [one for one in read[name] if psutil.pid_exists(one["pid"])]
+        kept = {
+            "write": {name: one for name, one in write.items() if psutil.pid_exists(one["pid"])},
+            "read": {name: readers for name, readers in read.items() if readers},
         }
-        writing = {
-            name: one for name, one in held.get("write", {}).items() if not _is_gone(one["pid"])
-        }
-        path.write_text(json.dumps({"write": writing, "read": reading}), encoding="utf-8")
+        path.write_text(json.dumps(kept), encoding="utf-8")

@@ -149,10 +149,9 @@ def pretraining_runs(protocol: str) -> list[PretrainingRun]:
             continue
         by_epoch = {loss.step: loss.value for loss in training}
         losses = sorted(losses, key=lambda loss: loss.step)
-        named = [tags[name] for name in ("experiment", "arch", "speech_language")]
+        past, future = (_number(found, f"cpc.{name}", int) for name in ("past", "future"))
         seed = int(found.data.params.get("seed", 0))
-        spans = [_number(found, f"cpc.{name}", int) for name in ("past", "future")]
-        key = [*named, seed, *spans]
+        key = (tags["experiment"], tags["arch"], tags["speech_language"], seed, past, future)
         run = PretrainingRun(
             *key,
             found.data.metrics.get("final_validation_accuracy"),
@@ -161,7 +160,7 @@ def pretraining_runs(protocol: str) -> list[PretrainingRun]:
             found.info.run_id,
             tuple((by_epoch.get(loss.step, math.nan), loss.value) for loss in losses),
         )
-        latest.setdefault(tuple(key), run)
+        latest.setdefault(key, run)
     return [latest[key] for key in sorted(latest, key=str)]  # not by time: two clones agree
 
 
