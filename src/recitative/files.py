@@ -15,9 +15,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import psutil
-
 from recitative.errors import UserError
+from recitative.processes import lives
 
 FORMULA = tuple("=+-@\t\r\n")  # what a cell begins with that a spreadsheet runs
 
@@ -42,7 +41,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     """A temporary folder beside `folder`, which takes its place when the block ends well."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     for left in folder.parent.glob(f".{glob.escape(folder.name)}.*.partial"):
-        if not psutil.pid_exists(int(left.suffixes[-2][1:])):  # of a process that was killed
+        if not lives(int(left.suffixes[-2][1:])):  # of a process that was killed
             shutil.rmtree(left)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     shutil.rmtree(temporary, ignore_errors=True)

@@ -109,8 +109,7 @@ def test_the_store_lies_in_the_original_repository(
 def test_a_run_holds_its_params_tags_metrics_inputs_and_files(tmp_path: Path) -> None:
     params = {f"p{i}": i for i in range(250)} | {"pairing": "eng2man", "long": "x" * 900}
     inputs = [
-        Input("music-man", "d1", "build/features/music-man", "training", '{"clips": 60}'),
-        Input("music-man", "d1", "build/features/music-man", "evaluation"),
+        Input("music-man", "d1", "build/features/music-man", "training, evaluation"),
         Input("speech-eng", "d2", "build/features/speech-eng", "training"),
     ]
     (tmp_path / "history.csv").write_text("epoch\n0\n")

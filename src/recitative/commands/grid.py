@@ -9,7 +9,7 @@ any moment and started again it goes on: DVC's cache knows the stages that are d
 was cut goes on from its last checkpoint.
 """
 
-import hashlib
+import re
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -22,11 +22,10 @@ from filelock import FileLock, Timeout
 from recitative.errors import UserError
 from recitative.experiment.places import DATA, EVALUATE, REPORT
 from recitative.experiment.repository import require_known
-from recitative.files import read_json, write_json
+from recitative.files import read_json, sha256, write_json
 
 POLL = 10.0  # s
 FINISHED = ("Success", "Failed")
-_STAGE = "Running stage '"
 
 
 @dataclass(frozen=True)
@@ -46,13 +45,13 @@ class Status:
     workers: int  # that are alive
 
     def of(self, name: str) -> list[Task]:
-        """The grid's own tasks: ``name-1``, ``name-2``, …; a grid of one is ``name``."""
-        return [
-            task
-            for task in self.tasks
-            if task.name == name
-            or (task.name.startswith(f"{name}-") and task.name[len(name) + 1 :].isdigit())
-        ]
+        """The grid's own tasks."""
+        return [task for task in self.tasks if _is_of(name, task.name)]
+
+
+def _is_of(name: str, experiment: str) -> bool:
+    """Whether it is the grid's: ``name-1``, ``name-2``, …; a grid of one is ``name``."""
+    return bool(re.fullmatch(rf"{re.escape(name)}(-\d+)?", experiment))
 
 
 def run(name: str, overrides: Sequence[str], wait: Callable[[float], None] = time.sleep) -> None:
@@ -93,9 +92,7 @@ def _tracked() -> dict[str, str]:
     """Digests of the files under version control; of one that was deleted, nothing."""
     done = subprocess.run(["git", "ls-files", "-z"], capture_output=True, text=True, check=True)
     paths = [Path(name) for name in done.stdout.split("\0") if name]
-    return {
-        str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()
-    }
+    return {str(path): sha256(path) for path in paths if path.is_file()}
 
 
 def _edited(queued_from: Path) -> list[str]:
@@ -131,9 +128,8 @@ def _start(name: str, overrides: Sequence[str], queued_from: Path) -> set[str]:
     if pending and before.workers:
         if not queued_from.exists():
             write_json(queued_from, _tracked())
-        click.echo(
-            f"going on with {', '.join(task.name for task in pending)}, already in the queue"
-        )
+        names = ", ".join(task.name for task in pending)
+        click.echo(f"going on with {names}, already in the queue")
         return {task.id for task in mine}
     for task in pending:
         if task.status == "Running":  # its worker is dead
@@ -142,8 +138,8 @@ def _start(name: str, overrides: Sequence[str], queued_from: Path) -> set[str]:
         _dvc("queue", "remove", *(task.id for task in mine))
     settings = [part for override in overrides for part in ("-S", override)]
     # Not by --force, which would also train everything anew.
-    there = [Task("", line, "") for line in _dvc("exp", "list", "--name-only").split()]
-    if old := [task.name for task in Status(tuple(there), 0).of(name)]:
+    there = _dvc("exp", "list", "--name-only").split()
+    if old := [experiment for experiment in there if _is_of(name, experiment)]:
         _dvc("exp", "remove", *old)
     write_json(queued_from, _tracked())
     _dvc("exp", "run", "--queue", "--name", name, *settings)
@@ -164,9 +160,8 @@ def _wait(ids: set[str], name: str, wait: Callable[[float], None]) -> list[str]:
         status = read_status(_dvc("queue", "status"))
         tasks = [task for task in status.of(name) if task.id in ids]
         for task in tasks:
-            now = task.status
-            if now == "Running":
-                now = last_stage(_dvc("queue", "logs", task.id)) or now
+            log = _dvc("queue", "logs", task.id) if task.status == "Running" else ""
+            now = last_stage(log) or task.status
             if said.get(task.id) != now:
                 said[task.id] = now
                 done = sum(one.status in FINISHED for one in tasks)
@@ -174,12 +169,11 @@ def _wait(ids: set[str], name: str, wait: Callable[[float], None]) -> list[str]:
                 click.echo(f"{clock}  {done} of {len(tasks)} done  {task.name}: {now}")
         if all(task.status in FINISHED for task in tasks):
             break
-        if not status.workers and any(task.status == "Running" for task in tasks):
-            again = [task.name for task in tasks if task.status == "Running"]
-            raise UserError(f"{', '.join(again)}: its worker died; start again, and it goes on")
+        running = [task.name for task in tasks if task.status == "Running"]
+        if running and not status.workers:
+            raise UserError(f"{', '.join(running)}: its worker died; start again, and it goes on")
         wait(POLL)
-    failed = [task for task in tasks if task.status == "Failed"]
-    if failed:
+    if failed := [task for task in tasks if task.status == "Failed"]:
         raise UserError(
             f"{', '.join(task.name for task in failed)} failed; `dvc queue logs {failed[0].id}` says "
             "why; mend it and start again: what is done is not done twice"
@@ -194,17 +188,15 @@ def read_status(text: str) -> Status:
         words = line.split()
         if line.startswith("Worker status:"):
             workers = int(words[2]) + int(words[4])
-        elif (
-            len(words) >= 3 and words[0] != "Task" and words[-1] in ("Queued", "Running", *FINISHED)
-        ):
+        elif len(words) >= 3 and words[-1] in ("Queued", "Running", *FINISHED):
             tasks.append(Task(words[0], words[1], words[-1]))
     return Status(tuple(tasks), workers)
 
 
 def last_stage(log: str) -> str | None:
     """The stage that an experiment is at, from its output; None before the first."""
-    at = log.rfind(_STAGE)
-    return log[at + len(_STAGE) :].split("'")[0] if at >= 0 else None
+    stages = re.findall("Running stage '([^']*)'", log)
+    return stages[-1] if stages else None
 
 
 def _dvc(*arguments: str, shown: bool = False) -> str:

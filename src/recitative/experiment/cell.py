@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from safetensors.torch import load_file
 
 from recitative.evaluation.metrics import TASKS, decide, score, to_song_level
 from recitative.features.store import band_statistics
@@ -25,14 +26,9 @@ from recitative.learning.labels import Opinion, reliable_part, training_labels
 from recitative.learning.segments import LabelledSegments
 from recitative.learning.training import Epoch
 from recitative.learning.transfer import Parts, calibrate, encode, fit_mode, predict_segments
+from recitative.models import storage
 from recitative.models.classifier import EmotionClassifier
-from recitative.models.storage import (
-    Description,
-    build_classifier,
-    build_encoder,
-    load_weights,
-    save_weights,
-)
+from recitative.models.storage import Description
 from recitative.seeding import derive_seed, seed_everything
 
 
@@ -41,17 +37,15 @@ class Cell:
     """What one cell is made of."""
 
     mode: str  # a name in TRANSFER_MODES
-    repeat: int  # number of the repeat
-    fold: int  # number of the fold; 0 where nothing is folded
+    repeat: int
+    fold: int  # 0 where nothing is folded
     seed: int  # root of its random streams
     description: Description  # of the classifier, its encoder included
-    config: TransferConfig  # how it is trained
-    standardize: bool  # whether a random encoder is given the mel statistics of the training part
+    config: TransferConfig
+    standardize: bool  # give a random encoder the mel statistics of the training part
     encoder: Path | None  # weights of a pretrained model; None draws a random encoder
-    # weights of the same repeat's cell that this one goes on from, if its mode does
-    before: Path | None
-    # the frozen codes of all segments; None: the cell computes its own where it needs any
-    codes: Path | None
+    before: Path | None  # weights of the same repeat's cell that this one goes on from
+    codes: Path | None  # frozen, of all segments; None: the cell computes its own if it needs any
     path: Path  # where its files lie, without their endings
     checkpoint_seconds: float  # between two checkpoints, at least
 
@@ -111,7 +105,7 @@ def train_cell(
         _predict(cell, model, music, rows, compute, codes)
         for rows in (parts.validation, parts.test)
     )
-    save_weights(cell.weights, model)
+    storage.save_weights(cell.weights, model)
     write_predictions(cell.predictions, test)
     clips = [len(np.unique(music.clip[rows])) for rows in (parts.train, learned.train)]
     result = {
@@ -132,7 +126,7 @@ def _network(
     """The network as its training begins: pretrained, random, or as another mode left it."""
     mode = TRANSFER_MODES[cell.mode]
     seed_everything(derive_seed(cell.seed, "weights"))
-    encoder = build_encoder(cell.description)
+    encoder = storage.build_encoder(cell.description)
     if mode.encoder == "random":
         if cell.standardize:
             clips = [music.clips[c] for c in np.unique(music.clip[parts.train])]
@@ -140,9 +134,9 @@ def _network(
             encoder.standardize.set(*(torch.from_numpy(s) for s in statistics))
         if mode.phase == "frozen":
             calibrate(encoder, music, parts.train, compute)
-    model = build_classifier(cell.description, encoder)
+    model = storage.build_classifier(cell.description, encoder)
     if cell.before:
-        load_weights(cell.before, model)
+        storage.load_weights(cell.before, model)
     elif cell.encoder:
         load_encoder(cell.encoder, model)
     return model
@@ -163,10 +157,7 @@ def _own_codes(cell: Cell) -> Path:
 
 
 def _labels(
-    config: TransferConfig,
-    music: LabelledSegments,
-    parts: Parts,
-    opinions: Mapping[str, Opinion],
+    config: TransferConfig, music: LabelledSegments, parts: Parts, opinions: Mapping[str, Opinion]
 ) -> tuple[LabelledSegments, Parts]:
     """The labels to learn from, and the parts without the training clips that listeners dispute."""
     taught = training_labels(music, opinions, config.labels)
@@ -215,9 +206,7 @@ def scores(predictions: pd.DataFrame) -> dict[str, float]:
 
 def load_encoder(pretrained: Path, model: torch.nn.Module) -> None:
     """Load the encoder of a pretraining model's weights into a classifier; nothing else fits."""
-    from safetensors.torch import load_file
-
-    weights = load_file(pretrained)
     prefix = "encoder."
-    encoder = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    weights = load_file(pretrained).items()
+    encoder = {name.removeprefix(prefix): w for name, w in weights if name.startswith(prefix)}
     model.get_submodule("encoder").load_state_dict(encoder)

@@ -20,6 +20,7 @@ import click
 import psutil
 
 from recitative.errors import UserError
+from recitative.processes import lives
 from recitative.tracking.store import project_root
 
 SHELLS = ("sh", "bash", "dash", "zsh", "fish", "ksh", "ash", "busybox")
@@ -66,22 +67,20 @@ def _scratch() -> Path:
         root = Path(tempfile.gettempdir()) / f"recitative-{key}"
     node = platform.node()
     for left in root.glob(f"{node}-*"):
-        if _is_gone(int(left.name.rpartition("-")[2])):
+        if not lives(int(left.name.rpartition("-")[2])):
             shutil.rmtree(left, ignore_errors=True)
     for left in (*SHARED.glob("sem.loky-*"), *SHARED.glob("joblib_memmapping_folder_*")):
         words = left.name.replace("_", "-").split("-")
         with suppress(OSError):
-            if _is_gone(next(int(word) for word in words if word.isdigit())):
+            if not lives(next(int(word) for word in words if word.isdigit())):
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
     mine = root / f"{node}-{os.getpid()}"
     if not mine.exists():
         try:
             mine.mkdir(parents=True)
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise UserError(
-                f"{mine}: cannot be made ({reason}); mend that and run again"
-            ) from error
+            why = (error.strerror or str(error)).lower()
+            raise UserError(f"{mine}: cannot be made ({why}); mend that and run again") from error
         atexit.register(_clear, mine)
     return mine
 
@@ -90,13 +89,6 @@ def _clear(mine: Path) -> None:
     shutil.rmtree(mine, ignore_errors=True)
     with suppress(OSError):
         mine.parent.rmdir()  # where it was the last
-
-
-def _is_gone(pid: int) -> bool:
-    try:
-        return not _runs(psutil.Process(pid))
-    except psutil.Error:
-        return True
 
 
 def _stop(*_: Any) -> None:
@@ -111,12 +103,11 @@ def _starters() -> list[psutil.Process]:
 
 
 def _watch(starters: list[psutil.Process]) -> None:
-    while all(_runs(starter) for starter in starters):
+    while all(lives(one.pid, one.create_time()) for one in starters):
         time.sleep(_POLL)
     with suppress(OSError):
-        click.echo(
-            "the dvc that started this stage is gone: it ends, too; run again to go on", err=True
-        )
+        said = "the dvc that started this stage is gone: it ends, too; run again to go on"
+        click.echo(said, err=True)
     with suppress(OSError, ValueError):
         _release(Path(".dvc") / "tmp")
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
@@ -127,26 +118,17 @@ def _watch(starters: list[psutil.Process]) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _runs(process: psutil.Process) -> bool:
-    """Whether it is alive; a zombie is not."""
-    try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return False
-
-
 def _release(folder: Path) -> None:
     """Take the locks of dead processes out of DVC's list: the next `dvc` would warn of each."""
     with (folder / "rwlock.lock").open("a") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as DVC does; let go of by closing
         path = folder / "rwlock"
         held = json.loads(path.read_text(encoding="utf-8"))
-        reading = {
-            name: alive
-            for name, readers in held.get("read", {}).items()
-            if (alive := [one for one in readers if not _is_gone(one["pid"])])
+        read, write = held.get("read", {}), held.get("write", {})
+        for name in read:
+            read[name] = [one for one in read[name] if lives(one["pid"])]
+        kept = {
+            "write": {name: one for name, one in write.items() if lives(one["pid"])},
+            "read": {name: readers for name, readers in read.items() if readers},
         }
-        writing = {
-            name: one for name, one in held.get("write", {}).items() if not _is_gone(one["pid"])
-        }
-        path.write_text(json.dumps({"write": writing, "read": reading}), encoding="utf-8")
+        path.write_text(json.dumps(kept), encoding="utf-8")

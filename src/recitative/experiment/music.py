@@ -1,11 +1,9 @@
 """What a transfer or a control is made of: music as labelled segments, its folds, the network."""
 
-from collections.abc import Sequence
-
 from recitative.agreement.consensus import label_shares
 from recitative.agreement.ratings import read_music_ratings
 from recitative.corpora.indexing import read_index
-from recitative.corpora.splits import SplitRow, parts_for_fold, read_splits
+from recitative.corpora.splits import parts_for_fold, read_splits
 from recitative.experiment.places import FEATURES, INDEX, SPLITS
 from recitative.features.store import FeatureStore
 from recitative.learning.labels import Opinion
@@ -23,22 +21,17 @@ def load_music(params: Params, music: str) -> tuple[LabelledSegments, list[Parts
     features = params.features
     segments = LabelledSegments.load(store, clips, features.segment_frames, features.segment_hop)
     rows = read_splits(SPLITS, role)
-    folds: list[list[SplitRow]] = [rows]
+    folds = [rows]
     if params.split.scheme == "grouped_folds":
         folds = [
             parts_for_fold(role, rows, clips, fold, params.split, params.seed)
             for fold in range(params.split.folds)
         ]
-    return segments, [_parts(segments, rows) for rows in folds]
-
-
-def _parts(segments: LabelledSegments, rows: Sequence[SplitRow]) -> Parts:
-    return Parts(
-        *(
-            segments.of(row.id for row in rows if row.split == part)
-            for part in ("train", "validation", "test")
-        )
-    )
+    parts = ("train", "validation", "test")
+    return segments, [
+        Parts(*(segments.of(row.id for row in fold if row.split == part) for part in parts))
+        for fold in folds
+    ]
 
 
 def load_opinions(music: str) -> dict[str, Opinion]:

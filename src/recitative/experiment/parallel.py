@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-import psutil
 from joblib import Parallel, delayed
 from joblib.externals.loky import process_executor
 
 from recitative.errors import UserError
 from recitative.learning.config import ComputeConfig
+from recitative.processes import lives
 from recitative.tracking.store import project_root, tracking_uri
 
 T = TypeVar("T")
@@ -97,7 +97,7 @@ def stop_without(stage: int) -> None:
 
     On a cluster the backend does that, and a process's number says nothing on another node.
     """
-    if not _elsewhere and not psutil.pid_exists(stage):
+    if not _elsewhere and not lives(stage):
         raise SystemExit("the stage that waited for this work was killed")
 
 

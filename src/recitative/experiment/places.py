@@ -7,6 +7,7 @@ an experiment; `.recitative/` belongs to the project that the user works in.
 from pathlib import Path
 
 from recitative.tracking.store import project_root
+from recitative.vocabulary import MUSIC, PAIRINGS
 
 DATA = Path("data")
 BUILD = Path("build")
@@ -24,6 +25,12 @@ REGISTRY = BUILD / "registry"
 CLAIMS = BUILD / "claims"
 FAULTS = BUILD / "faults"  # of `recitative faults`, which is no stage: there or not
 REPORT = BUILD / "report"
+
+
+def prediction_folders() -> dict[str, Path]:
+    """Where the predictions of every pairing lie, and of every control: ``none2eng``."""
+    folders = {pairing: TRANSFER / pairing for pairing in PAIRINGS}
+    return folders | {f"none2{music}": CONTROLS / music for music in MUSIC}
 
 
 def feature_cache() -> Path:

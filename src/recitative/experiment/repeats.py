@@ -27,7 +27,7 @@ from recitative.files import atomic_folder, read_json, sha256, write_json
 from recitative.learning.compute import Compute
 from recitative.learning.config import TRANSFER_MODES, TransferConfig
 from recitative.learning.training import Epoch
-from recitative.models.storage import Description, Member, weights_path
+from recitative.models.storage import Description, weights_path
 from recitative.params import Params
 from recitative.reports.figures import confusion_figure, history_figure
 from recitative.seeding import derive_seed
@@ -39,20 +39,18 @@ from recitative.vocabulary import QUADRANTS
 class Repeat:
     """One process's work: `modes` in order, for one repeat, over every fold."""
 
-    params: Params  # all parameters
-    transfer: TransferConfig  # of the present modes (a control from scratch has epochs of its own)
+    params: Params
+    transfer: TransferConfig  # of the present modes: a control from scratch has epochs of its own
     description: Description  # of the classifier, its encoder included
     speech: str  # language of the pretraining; `none` for controls
-    music: str  # language of the music
+    music: str  # language
     modes: tuple[str, ...]  # names in TRANSFER_MODES; a mode `after` another follows it
-    repeat: int  # number of the repeat
+    repeat: int
     encoder: Path | None  # weights of the pretrained model; None draws a random one
-    # the frozen codes of all segments; None where each repeat has an encoder of its own
-    codes: Path | None
+    codes: Path | None  # frozen, of all segments; None where each repeat has its own encoder
     work: Path  # where finished parts and checkpoints are kept
     parent: str  # id of the run that groups the cell's
-    # process that waits for the result; once it is killed, no further mode is begun
-    stage: int = field(default_factory=os.getpid)
+    stage: int = field(default_factory=os.getpid)  # once it is killed, no further mode is begun
 
     @property
     def stage_name(self) -> str:
@@ -81,29 +79,21 @@ class Repeat:
 
 
 @dataclass(frozen=True)
-class Finished:
-    """What one mode of one repeat left in the work folder, one entry a fold in each list."""
-
-    mode: str
-    repeat: int
-    run_id: str
-    folds: list[dict[str, Any]]  # validation scores, epochs
-    weights: list[Path]
-    predictions: list[Path]
-
-    def table(self) -> pd.DataFrame:
-        """The test predictions of all folds."""
-        return pd.concat([pd.read_csv(path) for path in self.predictions], ignore_index=True)
-
-
-@dataclass(frozen=True)
 class Baseline:
     """A control that is no network: its predictions and its run."""
 
     mode: str
     repeat: int
     run_id: str
-    predictions: pd.DataFrame
+    predictions: pd.DataFrame  # of the test part of all folds
+
+
+@dataclass(frozen=True)
+class Finished(Baseline):
+    """What one mode of one repeat left in the work folder, one entry a fold in each list."""
+
+    folds: list[dict[str, Any]]  # validation scores, epochs
+    weights: list[Path]
 
 
 def run_repeats(repeats: Sequence[Repeat]) -> list[list[Finished]]:
@@ -136,15 +126,15 @@ def _is_done(repeat: Repeat, mode: str) -> bool:
 
 def _finished(repeat: Repeat, mode: str) -> Finished:
     found = read_json(_done(repeat, mode))
-    cells = [repeat.cell(mode, fold) for fold in range(len(found["folds"]))]
-    return Finished(
-        mode,
-        repeat.repeat,
-        found["run_id"],
-        found["folds"],
-        [cell.weights for cell in cells],
-        [cell.predictions for cell in cells],
-    )
+    run_id, folds = found["run_id"], found["folds"]
+    weights = [repeat.cell(mode, fold).weights for fold in range(len(folds))]
+    table = _predictions(repeat, mode, len(folds))
+    return Finished(mode, repeat.repeat, run_id, table, folds, weights)
+
+
+def _predictions(repeat: Repeat, mode: str, folds: int) -> pd.DataFrame:
+    paths = [repeat.cell(mode, fold).predictions for fold in range(folds)]
+    return pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
 
 
 def _train_mode(repeat: Repeat, mode: str) -> None:
@@ -158,7 +148,7 @@ def _train_mode(repeat: Repeat, mode: str) -> None:
         f"{cell['pairing']} {params.pretrain.arch} {mode} {repeat.repeat}",
         labels.run_params(params, cell, "transfer", "encoder", "features", "balance", "split"),
         cell | labels.provenance(repeat.stage_name, role),
-        [labels.inputs(role, "training"), labels.inputs(role, "evaluation")],
+        [labels.inputs(role, "training, evaluation")],
         repeat.parent,
         done.with_suffix(".run_id"),
     ) as tracked:
@@ -168,11 +158,10 @@ def _train_mode(repeat: Repeat, mode: str) -> None:
             result = train_cell(repeat.cell(mode, fold), music, parts, opinions, compute, log)
             histories.append(result.pop("history"))
             results.append(result | {"epochs": len(histories[-1])})
-        paths = [repeat.cell(mode, fold).predictions for fold in range(len(folds))]
-        table = pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
-        validation = pd.DataFrame([fold["validation"] for fold in results]).mean()
+        table = _predictions(repeat, mode, len(folds))
+        validation = _mean([fold["validation"] for fold in results])
         tracked.log_metrics({f"test_{name}": value for name, value in scores(table).items()})
-        tracked.log_metrics({f"best_validation_{k}": float(v) for k, v in validation.items()})
+        tracked.log_metrics({f"best_validation_{name}": v for name, v in validation.items()})
         tracked.log_metrics({"dropped_clips": sum(fold["dropped_clips"] for fold in results)})
         tracked.log_figure(history_figure(*histories), "history.png")
         log_predictions(tracked, table)
@@ -227,18 +216,18 @@ def write_cells(
 
     `key` names all that the result depends on: whoever works ahead knows by it what is up to date.
     """
-    tables = [f.table() for f in finished] + [b.predictions for b in baselines]
     metrics: dict[str, Any] = {}
     runs: dict[str, Any] = {"key": key, "parent": parent.id}
-    cells: list[Finished | Baseline] = [*finished, *baselines]
-    for done, table in zip(cells, tables, strict=True):
-        entry = {"test": scores(table)}
+    cells = [*finished, *baselines]
+    for done in cells:
+        entry = {"test": scores(done.predictions)}
         if isinstance(done, Finished):
             entry["validation"] = _mean([fold["validation"] for fold in done.folds])
         metrics.setdefault(done.mode, {})[str(done.repeat)] = entry
         runs.setdefault(done.mode, {})[str(done.repeat)] = done.run_id
     with atomic_folder(out) as folder:
-        write_predictions(folder / "predictions.csv", pd.concat(tables))
+        predictions = pd.concat([done.predictions for done in cells])
+        write_predictions(folder / "predictions.csv", predictions)
         for mode in dict.fromkeys(f.mode for f in finished):
             of_mode = [f for f in finished if f.mode == mode]
             _write_weights(folder, params, description, music, of_mode)
@@ -262,33 +251,27 @@ def _mean(scores_of_folds: list[dict[str, float]]) -> dict[str, float]:
 
 
 def _write_weights(
-    folder: Path,
-    params: Params,
-    description: Description,
-    music: str,
+    folder: Path, params: Params, description: Description, music: str,
     finished: Sequence[Finished],
-) -> None:
+) -> None:  # fmt: skip
     """Every repeat's and fold's weights, and <mode>.json, which makes one ensemble of them."""
     path = folder / f"{finished[0].mode}.json"
-    members = []
+    members: list[dict[str, Any]] = []
     for done in finished:
         for fold, weights in enumerate(done.weights):
             copied = weights_path(path, done.repeat, fold)
             shutil.copyfile(weights, copied)
-            validation = done.folds[fold]["validation"]
             members.append(
-                Member(repeat=done.repeat, fold=fold, sha256=sha256(copied), validation=validation)
+                {"repeat": done.repeat, "fold": fold, "sha256": sha256(copied)}
+                | {"validation": done.folds[fold]["validation"]}
             )
-    write_json(
-        path,
-        description
-        | {
-            "transfer_mode": path.stem,
-            "music_language": music,
-            "features": params.features.model_dump(mode="json"),
-            "feature_hash": labels.feature_hash(f"music-{music}"),
-            "quadrants": list(QUADRANTS),
-            "validation": _mean([member.validation for member in members]),
-            "members": [member.model_dump() for member in members],
-        },
-    )
+    written = description | {
+        "transfer_mode": path.stem,
+        "music_language": music,
+        "features": params.features.model_dump(mode="json"),
+        "feature_hash": labels.feature_hash(f"music-{music}"),
+        "quadrants": list(QUADRANTS),
+        "validation": _mean([member["validation"] for member in members]),
+        "members": members,
+    }
+    write_json(path, written)

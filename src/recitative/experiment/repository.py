@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from recitative.errors import UserError
@@ -36,12 +37,9 @@ def require_known(folder: Path) -> None:
         return
     status = json.loads(dvc("data", "status", "--granular", "--json") or "{}")
     uncommitted = status.get("uncommitted", {})
-    names = [
-        name
-        for kind in ("added", "modified", "unknown")
-        for name in _names(uncommitted.get(kind, []))
-        if Path(name).parts[:1] == (folder.name,) and Path(name).is_file()
-    ]
+    entries = chain.from_iterable(uncommitted.get(k, ()) for k in ("added", "modified", "unknown"))
+    found = [str(entry["path"] if isinstance(entry, dict) else entry) for entry in entries]
+    names = [n for n in found if Path(n).parts[:1] == (folder.name,) and Path(n).is_file()]
     tracked = IMPORT.exists() and "md5" in IMPORT.read_text(encoding="utf-8")
     if not tracked:
         names += [str(path) for path in files_below(folder)]
@@ -50,11 +48,6 @@ def require_known(folder: Path) -> None:
             f"{names[0]}: in data/, but not known to DVC ({len(names)} such files): it may be the "
             "only copy. Move it away, or keep it with `make use-data DATA=data`"
         )
-
-
-def _names(entries: list[object]) -> Iterator[str]:
-    for entry in entries:
-        yield str(entry["path"] if isinstance(entry, dict) else entry)
 
 
 def files_below(folder: Path) -> Iterator[Path]:

@@ -54,19 +54,14 @@ def file_digest(path: Path) -> str:
 
 def content_key(*parts: Any) -> str:
     """A short hash of JSON-able values and of files' contents (given as Path)."""
-    texts = [file_digest(part) if isinstance(part, Path) else part for part in parts]
-    return hashlib.blake2b(json.dumps(texts, sort_keys=True).encode(), digest_size=12).hexdigest()
+    return _digest([file_digest(part) if isinstance(part, Path) else part for part in parts])
 
 
 # --- the key ---------------------------------------------------------------------------------------
 
 
 def stage_key(params: Params, command: str) -> str:
-    """The key of a stage's work.
-
-    Args:
-        params: the values in force, of which those count that the stage lists.
-        command: the stage's, e.g. ``transfer eng2man``.
+    """The key of the work of a stage, named by its command, e.g. ``transfer eng2man``.
 
     Raises:
         UserError: there is no dvc.yaml here, or no such stage in it.
@@ -74,7 +69,7 @@ def stage_key(params: Params, command: str) -> str:
     return _digest(what_counts(params, command))
 
 
-def _digest(listed: Mapping[str, Any]) -> str:
+def _digest(listed: Any) -> str:
     return hashlib.blake2b(json.dumps(listed, sort_keys=True).encode(), digest_size=12).hexdigest()
 
 
@@ -82,7 +77,8 @@ def what_counts(params: Params, command: str) -> dict[str, Any]:
     """What `dvc.yaml` lists for a stage: `cmd`, `deps` (path: hash) and `params` (name: value)."""
     values = flatten(params.model_dump(mode="json"))
     stage, item = _find(command, values)
-    names = [name for entry in stage.get("params", ()) for name in _below(values, entry)]
+    listed = stage.get("params", ())
+    names = [n for entry in listed for n in values if n == entry or n.startswith(f"{entry}.")]
     deps = [_filled(dep, values, item) for dep in stage.get("deps", ())]
     return {
         "cmd": f"recitative {command}",
@@ -112,10 +108,6 @@ def _filled(text: str, values: Mapping[str, Any], item: Mapping[str, str]) -> st
     return re.sub(r"\$\{([\w.]+)\}", lambda match: str(known[match[1]]), text)
 
 
-def _below(values: Mapping[str, Any], entry: str) -> list[str]:
-    return [name for name in values if name == entry or name.startswith(f"{entry}.")]
-
-
 def _here(path: str) -> Path:
     """A dependency's place: code is that of the package that runs, wherever it lies."""
     if path == CODE or path.startswith(f"{CODE}/"):
@@ -138,13 +130,11 @@ def _known_to_dvc(path: str) -> str | None:
     )
     if size < _LARGE:
         return None
+    wanted = {"path": path, "size": size, "nfiles": len(found)}
     for file in (LOCK, *Path().glob("*.dvc")):
         if file.is_file() and newest <= file.stat().st_mtime:
             for out in _outputs(file, file.stat().st_mtime_ns):
-                if out["path"] == path and (out.get("size"), out.get("nfiles")) == (
-                    size,
-                    len(found),
-                ):
+                if wanted.items() <= out.items():
                     return str(out["md5"])
     return None
 
@@ -195,15 +185,10 @@ class Work:
 
 @contextmanager
 def working(params: Params, command: str, wait: bool = True) -> Iterator[Work | None]:
-    """The work folder of a stage, locked.
+    """The work folder of a stage (``transfer eng2man``), locked.
 
     It stays where the stage is killed or fails. Two processes with the same work (experiments that
-    differ in something else) come one after the other.
-
-    Args:
-        params: the values in force.
-        command: the stage's, e.g. ``transfer eng2man``.
-        wait: whether to wait for another process that is at the same work; else None is given.
+    differ in something else) come one after the other; without `wait` the second one is given None.
     """
     about = what_counts(params, command)
     key = _digest(about)
@@ -227,12 +212,9 @@ def working(params: Params, command: str, wait: bool = True) -> Iterator[Work | 
 
 
 def publish_stage(
-    params: Params,
-    stage: str,
-    item: str,
-    others: Iterable[str],
+    params: Params, stage: str, item: str, others: Iterable[str],
     make: Callable[[dict[str, Work]], None],
-) -> Path:
+) -> Path:  # fmt: skip
     """Write the output of one item of a stage's matrix, ``build/<stage>/<item>/``; give its folder.
 
     Args:
@@ -347,12 +329,11 @@ def remove_works(chosen: Callable[[Left], bool]) -> list[Left]:
 
 def will_be_asked_for(params: Params, work: Left) -> bool:
     """Whether a stage that is still to run in this workspace would use a work folder."""
-    command = work.command
     try:
-        key = stage_key(params, command)
+        key = stage_key(params, work.command)
     except UserError:  # the stage is no longer in dvc.yaml
         return False
-    return work.folder.name.endswith(key) and not _up_to_date(command, key)
+    return work.folder.name.endswith(key) and not _up_to_date(work.command, key)
 
 
 def clear_unneeded(params: Params) -> None:

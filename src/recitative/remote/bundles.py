@@ -21,7 +21,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from recitative.errors import UserError
 from recitative.files import atomic_folder, sha256
-from recitative.remote.s3 import ABSENT, Address, S3Client, connect, one_line, put_once
+from recitative.remote.s3 import ABSENT, Address, S3Client, code_of, connect, one_line, put_once
 
 MANIFEST = "manifest.json"
 MANIFEST_BYTES = 2**20
@@ -75,14 +75,14 @@ def publish(
     endpoint_url: str | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Published:
-    """Put the files of a folder below ``address/model/version``.
+    """Put the files of a folder, and nothing below it, under ``address/model/version``.
 
     Args:
-        folder: a model's files; those in it and nothing below.
+        folder: a model's files.
         model: name, e.g. ``mer-eng``.
         address: ``s3://bucket/prefix``.
         about: what the manifest says besides.
-        endpoint_url: of a server that is not Amazon's.
+        endpoint_url: as `connect` takes it.
         tell: is told each file that is sent.
 
     Raises:
@@ -120,7 +120,7 @@ def fetch(address: str, cache: Path, endpoint_url: str | None = None) -> Path:
     Args:
         address: ``s3://bucket/prefix/model/version``.
         cache: holds bundles by their version; one that is there is verified, not sent again.
-        endpoint_url: of a server that is not Amazon's.
+        endpoint_url: as `connect` takes it.
 
     Raises:
         UserError: there is no whole bundle, the server fails, or a file is not what was published.
@@ -180,7 +180,7 @@ def _manifest(client: S3Client, place: Address) -> Manifest:
             body = client.get_object(Bucket=at.bucket, Key=at.prefix)["Body"]
             text = body.read(MANIFEST_BYTES + 1)
         except ClientError as error:
-            if error.response.get("Error", {}).get("Code") not in ABSENT:
+            if code_of(error) not in ABSENT:
                 raise
             raise UserError(f"{place}: no whole bundle here; {_others(client, place)}") from error
     try:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from recitative.errors import UserError
-from recitative.remote.s3 import TAKEN, Address, S3Client, connect, one_line, put_once
+from recitative.remote.s3 import Address, S3Client, connect, one_line, put_new, put_once
 
 PART = 5 * 1024**2  # bytes: the smallest part that S3 takes, but for the last
 
@@ -22,48 +22,33 @@ class Ability:
 def check(address: str, endpoint_url: str | None = None) -> Iterator[Ability]:
     """Try one ability after another below a prefix of its own, which is emptied at the end.
 
-    Args:
-        address: ``s3://bucket/prefix``.
-        endpoint_url: of a server that is not Amazon's.
-
     Raises:
         UserError: at the first that fails, with what to do.
     """
     place = Address.of(address)
     client = connect(endpoint_url)
     trial = place / f".recitative-check-{secrets.token_hex(6)}"
-    tries: list[tuple[str, Callable[[S3Client, Address], str]]] = [
-        ("bucket", _bucket),
-        ("listing", _listing),
-        ("conditional write", _conditional),
-        ("multipart upload", _multipart),
-        ("delete", _delete),
-    ]
     yield Ability("credentials", _credentials(client, place))
-    emptied = False
     try:
-        for name, attempt in tries:
+        for name, attempt in TRIES.items():
             try:
-                detail = attempt(client, trial)
+                yield Ability(name, attempt(client, trial))
             except UserError as error:
                 raise UserError(f"{name}: {error}") from error
-            emptied = name == "delete"
-            yield Ability(name, detail)
     finally:
-        if not emptied:
-            with suppress(UserError):  # what failed first is what must be said
-                _clear(client, trial)
+        with suppress(UserError):  # what failed first is what must be said
+            _clear(client, trial)
 
 
 def _credentials(client: S3Client, place: Address) -> str:
     with one_line(place):
         found = client._request_signer._credentials
-        if found is None:
-            raise UserError(
-                f"credentials: {place}: none; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a "
-                "profile with `aws configure`"
-            )
-        return f"key {found.access_key[:4]}…, by {found.method}"
+    if found is None:
+        raise UserError(
+            f"credentials: {place}: none; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a "
+            "profile with `aws configure`"
+        )
+    return f"key {found.access_key[:4]}…, by {found.method}"
 
 
 def _bucket(client: S3Client, trial: Address) -> str:
@@ -82,7 +67,7 @@ def _conditional(client: S3Client, trial: Address) -> str:
     at = trial / "once"
     if not put_once(client, at, b"first"):
         raise UserError(f"{at}: a new object was refused as if it were there; use another server")
-    if _written_over(client, at):
+    if put_new(client, at, b"second"):
         raise UserError(
             f"{at}: a second write went over the first although it must not (If-None-Match); two "
             "people who publish at once would lose a model: use a server with conditional writes"
@@ -93,37 +78,16 @@ def _conditional(client: S3Client, trial: Address) -> str:
     return "a second write is refused"
 
 
-def _written_over(client: S3Client, at: Address) -> bool:
-    """Whether the server writes over an object although it is asked not to."""
-    from botocore.exceptions import ClientError
-
-    with one_line(at):
-        try:
-            client.put_object(Bucket=at.bucket, Key=at.prefix, Body=b"second", IfNoneMatch="*")
-        except ClientError as error:
-            if str(error.response.get("Error", {}).get("Code")) in TAKEN:
-                return False
-            raise
-    return True
-
-
 def _multipart(client: S3Client, trial: Address) -> str:
     at = trial / "parts"
-    body = [b"a" * PART, b"the end"]
+    body, place = [b"a" * PART, b"the end"], {"Bucket": at.bucket, "Key": at.prefix}
     with one_line(at):
-        begun = client.create_multipart_upload(Bucket=at.bucket, Key=at.prefix)["UploadId"]
-        parts = [
-            {
-                "PartNumber": number,
-                "ETag": client.upload_part(
-                    Bucket=at.bucket, Key=at.prefix, UploadId=begun, PartNumber=number, Body=part
-                )["ETag"],
-            }
-            for number, part in enumerate(body, 1)
-        ]
-        client.complete_multipart_upload(
-            Bucket=at.bucket, Key=at.prefix, UploadId=begun, MultipartUpload={"Parts": parts}
-        )
+        place["UploadId"] = client.create_multipart_upload(**place)["UploadId"]
+        parts = []
+        for number, part in enumerate(body, 1):
+            sent = client.upload_part(**place, PartNumber=number, Body=part)
+            parts.append({"PartNumber": number, "ETag": sent["ETag"]})
+        client.complete_multipart_upload(**place, MultipartUpload={"Parts": parts})
         size = client.head_object(Bucket=at.bucket, Key=at.prefix)["ContentLength"]
     if size != sum(map(len, body)):
         raise UserError(f"{at}: {size} bytes of {sum(map(len, body))} arrived; use another server")
@@ -145,3 +109,12 @@ def _clear(client: S3Client, trial: Address) -> int:
         for item in found.get("Contents", ()):
             client.delete_object(Bucket=trial.bucket, Key=item["Key"])
         return len(found.get("Contents", ()))
+
+
+TRIES: dict[str, Callable[[S3Client, Address], str]] = {
+    "bucket": _bucket,
+    "listing": _listing,
+    "conditional write": _conditional,
+    "multipart upload": _multipart,
+    "delete": _delete,
+}

@@ -34,11 +34,7 @@ class Address:
 
     @staticmethod
     def of(text: str) -> "Address":
-        """Read an address.
-
-        Raises:
-            UserError: it is none.
-        """
+        """Read an address; UserError where it is none."""
         bucket, _, prefix = text.removeprefix("s3://").partition("/")
         prefix = prefix.strip("/")
         strange = {"", ".", ".."} & set(prefix.split("/")) if prefix else None
@@ -56,8 +52,7 @@ class Address:
 def connect(endpoint_url: str | None = None) -> S3Client:
     """A client with the user's own credentials, that gives up on a dead server after seconds.
 
-    Args:
-        endpoint_url: of a server that is not Amazon's; None: AWS_ENDPOINT_URL, or Amazon's.
+    `endpoint_url` is that of a server that is not Amazon's; None: AWS_ENDPOINT_URL, or Amazon's.
     """
     import boto3
     from botocore.config import Config
@@ -75,39 +70,34 @@ def connect(endpoint_url: str | None = None) -> S3Client:
 @contextmanager
 def one_line(what: Address | str) -> Iterator[None]:
     """Turn whatever boto3 raises into one line: what was asked of, what went wrong, what to do."""
-    from botocore.exceptions import (
-        BotoCoreError,
-        ClientError,
-        ConnectionError,
-        HTTPClientError,
-        NoCredentialsError,
-        PartialCredentialsError,
-    )
+    from botocore import exceptions as of
 
     try:
         yield
-    except ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", "unknown"))
+    except of.ClientError as error:
+        code = code_of(error)
         said = HELP.get(code, error.response.get("Error", {}).get("Message", ""))
         raise UserError(f"{what}: {error.operation_name} failed ({code}): {said}") from error
-    except (NoCredentialsError, PartialCredentialsError) as error:
+    except (of.NoCredentialsError, of.PartialCredentialsError) as error:
         raise UserError(
             f"{what}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile "
             "with `aws configure`"
         ) from error
-    except (ConnectionError, HTTPClientError) as error:
+    except (of.ConnectionError, of.HTTPClientError) as error:
         raise UserError(
             f"{what}: the server cannot be reached ({error}); see --endpoint-url and the network"
         ) from error
-    except (BotoCoreError, ValueError) as error:
+    except (of.BotoCoreError, ValueError) as error:
         raise UserError(f"{what}: {' '.join(str(error).split())}") from error
 
 
-def put_once(client: S3Client, at: Address, body: Any, **more: Any) -> bool:
-    """Write an object unless it is there; whether it was written (a conditional write).
+def code_of(error: Any) -> str:
+    """What a server answered to a request that failed, e.g. ``NoSuchKey``."""
+    return str(error.response.get("Error", {}).get("Code", "unknown"))
 
-    It is asked for first, too: not every server knows conditional writes, and a large file need not
-    be sent for nothing.
+
+def put_new(client: S3Client, at: Address, body: Any, **more: Any) -> bool:
+    """Write an object by a conditional write; whether the server let it, or one is there.
 
     Raises:
         UserError: the server cannot be reached, or refuses for another reason.
@@ -116,16 +106,30 @@ def put_once(client: S3Client, at: Address, body: Any, **more: Any) -> bool:
 
     with one_line(at):
         try:
-            client.head_object(Bucket=at.bucket, Key=at.prefix)
-        except ClientError as error:
-            if str(error.response.get("Error", {}).get("Code")) not in ABSENT:
-                raise
-        else:
-            return False
-        try:
             client.put_object(Bucket=at.bucket, Key=at.prefix, Body=body, IfNoneMatch="*", **more)
         except ClientError as error:
-            if str(error.response.get("Error", {}).get("Code")) in TAKEN:
+            if code_of(error) in TAKEN:
                 return False
             raise
     return True
+
+
+def put_once(client: S3Client, at: Address, body: Any, **more: Any) -> bool:
+    """Write an object unless it is there; whether it was written.
+
+    It is asked for first, too: not every server knows conditional writes, and a large file need not
+    be sent for nothing.
+
+    Raises:
+        UserError: as `put_new`.
+    """
+    from botocore.exceptions import ClientError
+
+    with one_line(at):
+        try:
+            client.head_object(Bucket=at.bucket, Key=at.prefix)
+        except ClientError as error:
+            if code_of(error) not in ABSENT:
+                raise
+            return put_new(client, at, body, **more)
+    return False

@@ -17,33 +17,16 @@ from recitative.evaluation.comparisons import split_cells
 from recitative.evaluation.matrix import MATRIX_COLUMNS, MATRIX_TEST_COLUMNS, matrix_rows
 from recitative.evaluation.metrics import check_predictions
 from recitative.evaluation.overall import format_effects, overall_effects
-from recitative.evaluation.verdicts import (
-    Agreement,
-    Evidence,
-    Pretraining,
-    format_verdicts,
-    judge,
-)
-from recitative.experiment.places import (
-    CLAIMS,
-    CONTROLS,
-    INDEX,
-    PRETRAIN,
-    SPLITS,
-    TRANSFER,
-)
+from recitative.evaluation.verdicts import Agreement, Evidence, Pretraining, format_verdicts, judge
+from recitative.experiment.places import CLAIMS, INDEX, PRETRAIN, SPLITS, prediction_folders
 from recitative.experiment.work import file_digest
 from recitative.files import atomic_folder, read_csv, read_json, write_csv, write_json
 from recitative.params import Params
 from recitative.seeding import derive_rng
-from recitative.tracking.past_runs import (
-    PretrainingRun,
-    RunPredictions,
-    predictions_of,
-    pretraining_runs,
-)
+from recitative.tracking import past_runs
+from recitative.tracking.past_runs import PretrainingRun, RunPredictions
 from recitative.tracking.runs import elsewhere
-from recitative.vocabulary import MUSIC, PAIRINGS, SPEECH
+from recitative.vocabulary import MUSIC, SPEECH
 
 CURVE_COLUMNS = ("experiment", "arch", "language", "epoch", "train_loss", "validation_loss")
 
@@ -51,7 +34,7 @@ CURVE_COLUMNS = ("experiment", "arch", "language", "epoch", "train_loss", "valid
 def run(params: Params) -> None:
     """Judge by what lies in build/ and by what other experiments on the same split left in MLflow."""
     require_clean(SPLITS, INDEX, allow_leaks=params.split.leak == "released")
-    trained = pretraining_runs(params.protocol)
+    trained = past_runs.pretraining_runs(params.protocol)
     evidence = _evidence(params, trained)
     verdicts = judge(evidence, params.seed, params.evaluate.draws)
     overall = overall_effects(evidence.cells)
@@ -89,16 +72,14 @@ def say_elsewhere(run_ids: Sequence[str]) -> set[str]:
 def earlier_predictions(params: Params, labels: str) -> Iterator[RunPredictions]:
     """Test predictions that other experiments left: on this split, of this protocol, size and head.
 
-    Args:
-        params: of this experiment.
-        labels: `transfer.labels` of the others.
+    `labels` is `transfer.labels` of the others.
 
     Raises:
         UserError: a table in the MLflow store cannot be scored.
     """
     hashes = {music: file_digest(SPLITS / f"music-{music}.csv") for music in MUSIC}
     same = {"size": params.size, "transfer.head": params.transfer.head}
-    for found in predictions_of(hashes, params.protocol, labels, same):
+    for found in past_runs.predictions_of(hashes, params.protocol, labels, same):
         check_predictions(found.table, f"MLflow run {found.run_id}: predictions.csv")
         yield found
 
@@ -108,9 +89,7 @@ def _evidence(params: Params, trained: Sequence[PretrainingRun]) -> Evidence:
     runs: dict[CellName, list[str]] = defaultdict(list)
     hours: dict[str, float] = {}
     _take_earlier(params, cells, runs, hours)
-    folders = {pairing: TRANSFER / pairing for pairing in PAIRINGS}
-    folders |= {f"none2{music}": CONTROLS / music for music in MUSIC}
-    for pairing, folder in folders.items():
+    for pairing, folder in prediction_folders().items():
         path = folder / "predictions.csv"
         if not path.exists():
             click.echo(f"{path}: not there; claims about it are left out")
@@ -152,14 +131,13 @@ def _pretrainings(params: Params, trained: Sequence[PretrainingRun]) -> list[Pre
         Pretraining(**{field.name: getattr(one, field.name) for field in fields(Pretraining)})
         for one in trained
     ]
-    by_run = {one.run_id: one for one in found}
     here: list[Pretraining] = []
     for language in SPEECH:
         folder = PRETRAIN / language
         if not (folder / "history.csv").exists():
             continue
         run_id = read_json(folder / "run.json")["run_id"]
-        if run_id in by_run:
+        if run_id in {one.run_id for one in found}:
             continue
         history = read_csv(folder / "history.csv")
         best = min(history, key=lambda row: float(row["validation_loss"]))
@@ -180,13 +158,8 @@ def curve_rows(trained: Sequence[PretrainingRun]) -> Iterator[dict[str, Any]]:
     """The learning curve of every pretraining that MLflow holds, for the report; a row an epoch."""
     for one in trained:
         for epoch, losses in enumerate(one.losses):
-            yield dict(
-                zip(
-                    CURVE_COLUMNS,
-                    (one.experiment, one.arch, one.language, epoch, *losses),
-                    strict=True,
-                )
-            )
+            row = one.experiment, one.arch, one.language, epoch, *losses
+            yield dict(zip(CURVE_COLUMNS, row, strict=True))
 
 
 def _agreement(params: Params) -> dict[str, Agreement]:
@@ -202,13 +175,10 @@ def _agreement(params: Params) -> dict[str, Agreement]:
         alpha = alpha_from_long(*answers, "nominal")
         if alpha is None:
             continue
+        rng = derive_rng(params.seed, "claims", "agreement", music)
         draws = bootstrap_alphas(
-            *answers,
-            "nominal",
-            resampled="both",
-            rng=derive_rng(params.seed, "claims", "agreement", music),
-            draws=max(100, params.agreement.draws),
-            jobs=params.compute.processes,
-        )
+            *answers, "nominal", resampled="both", rng=rng,
+            draws=max(100, params.agreement.draws), jobs=params.compute.processes,
+        )  # fmt: skip
         found[music] = Agreement(alpha, draws, len(set(classes.clip[chosen].tolist())))
     return found

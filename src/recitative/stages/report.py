@@ -14,43 +14,23 @@ from recitative.corpora.demo import is_synthetic
 from recitative.errors import UserError
 from recitative.evaluation.comparisons import LABEL_COLUMNS, CellKey, compare_labels, split_cells
 from recitative.experiment import labels as identity
-from recitative.experiment.places import (
-    AGREEMENT,
-    CLAIMS,
-    CONTROLS,
-    DATA,
-    EVALUATE,
-    FAULTS,
-    FEATURES,
-    INDEX,
-    PRETRAIN,
-    REGISTRY,
-    REPORT,
-    SPLITS,
-    TRANSFER,
-)
+from recitative.experiment import places
 from recitative.experiment.searched import PAGE
 from recitative.experiment.work import clear_unneeded
 from recitative.files import atomic_folder, read_csv, read_json, write_csv
 from recitative.learning.config import CONTROLS as ALL_CONTROLS
 from recitative.learning.config import LabelKind
 from recitative.params import Params
+from recitative.reports import results
 from recitative.reports.links import MlflowLinks
 from recitative.reports.matrix import read_matrix
 from recitative.reports.page import Content, write_report
-from recitative.reports.results import (
-    Cell,
-    Comparison,
-    read_ceilings,
-    read_cells,
-    read_comparisons,
-    song_confusions,
-)
+from recitative.reports.results import Cell, Comparison
 from recitative.reports.tables import summary_text
 from recitative.stages.claims import earlier_predictions, say_elsewhere
 from recitative.tracking.past_runs import earlier_results
 from recitative.tracking.runs import open_run, parent_run_id
-from recitative.tracking.store import experiment_id, tracking_uri
+from recitative.tracking.store import experiment_id, is_server, tracking_uri
 from recitative.vocabulary import LANGUAGES, MUSIC, PAIRINGS, SPEECH
 
 CURVE = ("epoch", "train_loss", "validation_loss")
@@ -61,9 +41,7 @@ PICTURES = {"raters": "Every two raters", "confusion": "What other raters say of
 def run(params: Params, check_controls: bool = False) -> None:
     """Read what the stages wrote and write the page; an absent stage is a sentence on it.
 
-    Args:
-        params: all of them.
-        check_controls: only say whether every control stands in every table, and write nothing.
+    With `check_controls` only say whether every control stands in every table, and write nothing.
 
     Raises:
         UserError: there are no results yet; or, of `check_controls`, a control is missing.
@@ -71,71 +49,70 @@ def run(params: Params, check_controls: bool = False) -> None:
     if check_controls:
         _check_controls()
         return
-    folders = {pairing: TRANSFER / pairing for pairing in PAIRINGS}
-    folders |= {f"none2{music}": CONTROLS / music for music in MUSIC}
-    predictions = {name: folder / "predictions.csv" for name, folder in folders.items()}
+    folders = places.prediction_folders()
     cells = _cells()
     runs = dict(_runs(folders))
-    of_claims = _json(CLAIMS / "run.json", {"claims": {}, "cells": []})
+    of_claims = _json(places.CLAIMS / "run.json", {"claims": {}, "cells": []})
     gone = say_elsewhere([*runs.values(), *(run for *_, ids in of_claims["cells"] for run in ids)])
     labels = compared_labels(params)
-    alpha = [row for row in _rows(AGREEMENT / "alpha.csv") if row["resampled"] == "both"]
+    alpha = [row for row in _rows(places.AGREEMENT / "alpha.csv") if row["resampled"] == "both"]
     content = Content(
         cells=cells,
-        comparisons=read_comparisons(_rows(EVALUATE / "tests.csv")),
-        synthetic=is_synthetic(DATA, INDEX),
+        comparisons=results.read_comparisons(_rows(places.EVALUATE / "tests.csv")),
+        synthetic=is_synthetic(places.DATA, places.INDEX),
         params=params.model_dump(mode="json"),
         average=params.report.average,
         provenance=identity.provenance("report"),
         confusions={
-            name: song_confusions(pd.read_csv(path))
-            for name, path in predictions.items()
-            if path.exists()
+            name: results.song_confusions(pd.read_csv(folder / "predictions.csv"))
+            for name, folder in folders.items()
+            if (folder / "predictions.csv").exists()
         },
         histories={
             language: [_numbers(row) for row in rows]
             for language in SPEECH
-            if (rows := _rows(PRETRAIN / language / "history.csv"))
+            if (rows := _rows(places.PRETRAIN / language / "history.csv"))
         },
-        certificate=_json(SPLITS / "certificate.json", {}),
+        certificate=_json(places.SPLITS / "certificate.json", {}),
         problems={
-            role: _rows(INDEX / f"{role}.problems.csv") + _rows(FEATURES / role / "problems.csv")
+            role: _rows(places.INDEX / f"{role}.problems.csv")
+            + _rows(places.FEATURES / role / "problems.csv")
             for role in ROLES
         },
         alpha=[_numbers(row) for row in alpha],
-        listeners=_json(AGREEMENT / "agreement.json", {}),
+        listeners=_json(places.AGREEMENT / "agreement.json", {}),
         pictures=list(_pictures()),
         claims=[
             claim | {"run_ids": _without(gone, of_claims["claims"].get(claim["claim"], ()))}
-            for claim in _json(CLAIMS / "claims.json", [])
+            for claim in _json(places.CLAIMS / "claims.json", [])
         ],
-        missing={music: _json(CONTROLS / music / "missing.json", {}) for music in MUSIC},
-        decisions=_json(REGISTRY / "decision.json", []),
+        missing={music: _json(places.CONTROLS / music / "missing.json", {}) for music in MUSIC},
+        decisions=_json(places.REGISTRY / "decision.json", []),
         runs=runs,
         earlier=earlier_results(),
         labels=labels,
         searched=PAGE.exists() and bool(params.search.trials),
         matrix=read_matrix(
-            _rows(CLAIMS / "matrix.csv"),
+            _rows(places.CLAIMS / "matrix.csv"),
             {tuple(cell): _without(gone, ids) for *cell, ids in of_claims["cells"]},
         ),
         matrix_tests=dict(_matrix_tests()),
-        experiments=_json(CLAIMS / "experiments.json", {}),
-        overall=_json(CLAIMS / "overall.json", {}),
+        experiments=_json(places.CLAIMS / "experiments.json", {}),
+        overall=_json(places.CLAIMS / "overall.json", {}),
         curves=_curves(params),
-        faults=[read_json(path) for path in sorted(FAULTS.glob("*.json"))],
+        faults=[read_json(path) for path in sorted(places.FAULTS.glob("*.json"))],
         mlflow=_links(params),
     )
-    with atomic_folder(REPORT) as folder:
+    with atomic_folder(places.REPORT) as folder:
         write_report(content, folder)
         write_csv(folder / "tables" / "labels.csv", LABEL_COLUMNS, labels)
-        if (CLAIMS / "claims.json").exists():
-            shutil.copyfile(CLAIMS / "claims.json", folder / "claims.json")
+        if (places.CLAIMS / "claims.json").exists():
+            shutil.copyfile(places.CLAIMS / "claims.json", folder / "claims.json")
         if PAGE.exists():
             shutil.copyfile(PAGE, folder / PAGE.name)
         _log(params, folder)
     clear_unneeded(params)  # this is the pipeline's last stage
-    click.echo(f"{REPORT}/index.html")
+    click.echo(f"{places.REPORT}/index.html")
 
 
 def _without(gone: set[str], run_ids: Sequence[str]) -> list[str]:
@@ -143,13 +120,10 @@ def _without(gone: set[str], run_ids: Sequence[str]) -> list[str]:
 
 
 def compared_labels(params: Params) -> list[dict[str, Any]]:
-    """Majority, soft or reliable labels: the same cells learned from each, on the same songs.
+    """Rows of `compare_labels`: majority, soft or reliable labels; none where there is one kind only.
 
     The present kind lies in build/; the others are found in MLflow, of experiments that differ in
     nothing else that a score depends on: split, protocol, size, head, architecture.
-
-    Returns:
-        Rows of `compare_labels`; none where only one kind has been trained on.
 
     Raises:
         UserError: a table in the MLflow store cannot be scored.
@@ -165,7 +139,7 @@ def compared_labels(params: Params) -> list[dict[str, Any]]:
 
 
 def _labels_here() -> _Tables:
-    paths = {pairing: TRANSFER / pairing / "predictions.csv" for pairing in PAIRINGS}
+    paths = {pairing: places.TRANSFER / pairing / "predictions.csv" for pairing in PAIRINGS}
     return split_cells({name: pd.read_csv(path) for name, path in paths.items() if path.exists()})
 
 
@@ -179,9 +153,7 @@ def _labels_earlier(params: Params, kind: str) -> _Tables:
 
 def _links(params: Params) -> MlflowLinks:
     """Into the tracking server where there is one, else to where `mlflow ui` answers."""
-    served = tracking_uri()
-    base = served if served.startswith("http") else params.report.mlflow_url
-    return MlflowLinks(base, experiment_id())
+    return MlflowLinks(tracking_uri() if is_server() else params.report.mlflow_url, experiment_id())
 
 
 def _log(params: Params, folder: Path) -> None:
@@ -200,19 +172,17 @@ def _check_controls() -> None:
     found = {(cell.music, cell.mode) for cell in _cells()}
     lost = []
     for music in MUSIC:
-        reasons = _json(CONTROLS / music / "missing.json", {})
+        reasons = _json(places.CONTROLS / music / "missing.json", {})
         for name in ALL_CONTROLS:
             if (music, name) in found:
                 continue
-            if name in reasons:
-                click.echo(
-                    f"none2{music} {name}: left out, and the report says so: {reasons[name]}"
-                )
+            if why := reasons.get(name):
+                click.echo(f"none2{music} {name}: left out, and the report says so: {why}")
             else:
                 lost.append(f"none2{music} {name}")
     if lost:
         raise UserError(
-            f"{EVALUATE}/summary.csv: no results of the controls {', '.join(lost)}; put them into "
+            f"{places.EVALUATE}/summary.csv: no results of the controls {', '.join(lost)}; put them into "
             "controls.names and run `dvc repro`"
         )
     click.echo(f"every control is there: {', '.join(ALL_CONTROLS)}")
@@ -220,23 +190,19 @@ def _check_controls() -> None:
 
 def summary(params: Params) -> None:
     """Print the results, the promoted models and where the report is."""
-    decisions = _json(REGISTRY / "decision.json", [])
-    page = REPORT / "index.html"
-    ceilings = read_ceilings(_json(AGREEMENT / "agreement.json", {}))
-    click.echo(summary_text(_cells(), decisions, is_synthetic(DATA, INDEX), page, ceilings))
+    decisions = _json(places.REGISTRY / "decision.json", [])
+    page = places.REPORT / "index.html"
+    ceilings = results.read_ceilings(_json(places.AGREEMENT / "agreement.json", {}))
+    click.echo(
+        summary_text(_cells(), decisions, is_synthetic(places.DATA, places.INDEX), page, ceilings)
+    )
 
 
 def _cells() -> list[Cell]:
-    missing = [
-        name
-        for name in ("summary", "results", "classes")
-        if not (EVALUATE / f"{name}.csv").exists()
-    ]
-    if missing:
-        raise UserError(f"{EVALUATE / missing[0]}.csv: no results yet; run `recitative evaluate`")
-    return read_cells(
-        *(_rows(EVALUATE / f"{name}.csv") for name in ("summary", "results", "classes"))
-    )
+    paths = [places.EVALUATE / f"{name}.csv" for name in ("summary", "results", "classes")]
+    if missing := [path for path in paths if not path.exists()]:
+        raise UserError(f"{missing[0]}: no results yet; run `recitative evaluate`")
+    return results.read_cells(*map(read_csv, paths))
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -247,45 +213,45 @@ def _json(path: Path, absent: Any) -> Any:
     return read_json(path) if path.exists() else absent
 
 
-def _numbers(row: dict[str, str]) -> dict[str, Any]:
-    return {name: _number(text) for name, text in row.items()}
-
-
 def _matrix_tests() -> Iterator[tuple[tuple[str, str], list[Comparison]]]:
     """The comparisons of every experiment and architecture."""
-    rows = _rows(CLAIMS / "matrix_tests.csv")
+    rows = _rows(places.CLAIMS / "matrix_tests.csv")
     for group in dict.fromkeys((row["experiment"], row["arch"]) for row in rows):
         mine = [row for row in rows if (row["experiment"], row["arch"]) == group]
-        yield group, read_comparisons(mine)
+        yield group, results.read_comparisons(mine)
 
 
 def _curves(params: Params) -> dict[tuple[str, str], dict[str, list[dict[str, Any]]]]:
     """Learning curves that MLflow holds, by arch and experiment, but for this one's."""
     curves: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = {}
-    for row in _rows(CLAIMS / "curves.csv"):
+    for row in _rows(places.CLAIMS / "curves.csv"):
         group = row["arch"], row["experiment"]
         if group == (params.pretrain.arch, params.experiment):
             continue
         history = curves.setdefault(group, {}).setdefault(row["language"], [])
-        history.append({name: _number(row[name]) for name in CURVE} | {"best": 0.0})
+        history.append(_numbers({name: row[name] for name in CURVE}) | {"best": 0.0})
     for histories in curves.values():
         for history in histories.values():
             min(history, key=lambda row: row["validation_loss"])["best"] = 1.0
     return curves
 
 
-def _number(text: str) -> Any:
-    """A cell as a number where it is one; an empty one is None."""
-    try:
-        return float(text) if text else None
-    except ValueError:
-        return text
+def _numbers(row: dict[str, str]) -> dict[str, Any]:
+    """A row with numbers for the cells that are numbers; an empty cell is None."""
+
+    def number(text: str) -> Any:
+        try:
+            return float(text) if text else None
+        except ValueError:
+            return text
+
+    return {name: number(text) for name, text in row.items()}
 
 
 def _pictures() -> Iterator[tuple[str, Path]]:
     for music in MUSIC:
         for name, title in PICTURES.items():
-            path = AGREEMENT / "figures" / music / f"{name}-column.png"
+            path = places.AGREEMENT / "figures" / music / f"{name}-column.png"
             if path.exists():
                 yield f"{title}, {LANGUAGES[music]} music", path
 
@@ -293,7 +259,7 @@ def _pictures() -> Iterator[tuple[str, Path]]:
 def _runs(folders: dict[str, Path]) -> Iterator[tuple[str, str]]:
     """Every run id that the stages wrote down, by what it is of."""
     for language in SPEECH:
-        if found := _json(PRETRAIN / language / "run.json", {}):
+        if found := _json(places.PRETRAIN / language / "run.json", {}):
             yield f"pretrain {language}", found["run_id"]
     for pairing, folder in folders.items():
         for mode, repeats in _json(folder / "run.json", {}).items():

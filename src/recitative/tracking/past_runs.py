@@ -8,7 +8,7 @@ which split they belong to.
 import math
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -23,7 +23,6 @@ SCORED = ("experiment", "protocol", "arch", "pairing", "transfer_mode")
 VERSION = ("dvc_experiment", "certificate_hash")  # only one version's repeats are averaged
 ARTIFACT = "predictions.csv"
 CELL = ("experiment", "arch", "transfer_mode", "pairing")
-_PAGE = 1000  # runs a request
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,6 @@ class RunPredictions:
     arch: str
     mode: str
     pairing: str
-    repeat: int
     speech_hours: float | None  # a language; None where it was not logged
     run_id: str
     table: pd.DataFrame
@@ -72,7 +70,8 @@ def earlier_results() -> list[dict[str, Any]]:
     for found in _finished("tags.transfer_mode LIKE '%'"):
         tags = found.data.tags
         if METRIC in found.data.metrics and all(name in tags for name in (*SCORED, "repeat")):
-            key = (*(tags[name] for name in SCORED), *_version(tags), tags["repeat"])
+            version = (tags.get(name, "unknown") for name in VERSION)
+            key = (*(tags[name] for name in SCORED), *version, tags["repeat"])
             latest.setdefault(key, found)
     cells: dict[tuple[str, ...], list[Any]] = defaultdict(list)
     for key, found in latest.items():
@@ -90,10 +89,6 @@ def earlier_results() -> list[dict[str, Any]]:
         for key, runs in cells.items()
     ]
     return sorted(rows, key=lambda row: -row["start"])
-
-
-def _version(tags: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(tags.get(name, "unknown") for name in VERSION)
 
 
 def predictions_of(
@@ -133,11 +128,9 @@ def predictions_of(
         if parents.setdefault(cell, parent) == parent:
             chosen.setdefault(cell, {}).setdefault(int(tags["repeat"]), found)
     return [
-        RunPredictions(
-            *cell, repeat, _number(found, "balance.speech_hours"), found.info.run_id, table
-        )
+        RunPredictions(*cell, _number(found, "balance.speech_hours"), found.info.run_id, table)
         for cell, repeats in sorted(chosen.items())
-        for repeat, found in sorted(repeats.items())
+        for _, found in sorted(repeats.items())
         if (table := _table(found.info.run_id)) is not None
     ]
 
@@ -155,48 +148,37 @@ def pretraining_runs(protocol: str) -> list[PretrainingRun]:
         if not losses:
             continue
         by_epoch = {loss.step: loss.value for loss in training}
-        past, future = (_number(found, f"cpc.{name}") for name in ("past", "future"))
+        losses = sorted(losses, key=lambda loss: loss.step)
+        past, future = (_number(found, f"cpc.{name}", int) for name in ("past", "future"))
+        seed = int(found.data.params.get("seed", 0))
+        key = (tags["experiment"], tags["arch"], tags["speech_language"], seed, past, future)
         run = PretrainingRun(
-            tags["experiment"],
-            tags["arch"],
-            tags["speech_language"],
-            int(found.data.params.get("seed", 0)),
-            None if past is None else int(past),
-            None if future is None else int(future),
+            *key,
             found.data.metrics.get("final_validation_accuracy"),
-            min(losses, key=lambda loss: (loss.value, loss.step)).step + 1,
-            max(loss.step for loss in losses) + 1,
+            min(losses, key=lambda loss: loss.value).step + 1,  # the first of equals
+            losses[-1].step + 1,
             found.info.run_id,
-            tuple(
-                (by_epoch.get(loss.step, math.nan), loss.value)
-                for loss in sorted(losses, key=lambda loss: loss.step)
-            ),
+            tuple((by_epoch.get(loss.step, math.nan), loss.value) for loss in losses),
         )
-        key = (run.experiment, run.arch, run.language, run.seed, run.past, run.future)
         latest.setdefault(key, run)
     return [latest[key] for key in sorted(latest, key=str)]  # not by time: two clones agree
 
 
-def _finished(where: str) -> Iterator[Any]:
+def _finished(where: str) -> list[Any]:
     """Every finished run that the filter lets through, newest first."""
-    token = None
-    while True:
-        page = client().search_runs(
-            [experiment_id()],
-            f"attributes.status = 'FINISHED' AND {where}",
-            max_results=_PAGE,
-            order_by=["attributes.start_time DESC"],
-            page_token=token,
-        )
-        yield from page
-        token = page.token
-        if not token:
-            return
+    import mlflow
+
+    return mlflow.search_runs(  # type: ignore[no-any-return]  # page by page
+        [experiment_id()],
+        f"attributes.status = 'FINISHED' AND {where}",
+        order_by=["attributes.start_time DESC"],
+        output_format="list",
+    )
 
 
-def _number(found: Any, name: str) -> float | None:
+def _number(found: Any, name: str, kind: Callable[[str], Any] = float) -> Any:
     text = found.data.params.get(name)
-    return None if text in (None, "None") else float(text)
+    return None if text in (None, "None") else kind(text)
 
 
 def _table(run_id: str) -> pd.DataFrame | None:

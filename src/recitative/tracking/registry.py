@@ -7,7 +7,7 @@ twice makes one version.
 import re
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,6 @@ from recitative.tracking.store import client, project_root, store_file
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
-    from mlflow.exceptions import MlflowException
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 SHA256 = "sha256"
@@ -69,21 +68,22 @@ def registering() -> Iterator[None]:
 
 def by_alias(name: str, alias: str) -> Version | None:
     """The version that has an alias, or None."""
+    return _found(client().get_model_version_by_alias, name, alias)
+
+
+def _found(ask: "Callable[[str, str], ModelVersion]", name: str, which: str) -> Version | None:
+    """The version that MLflow gives for a model and its alias or number; None where it has none."""
     from mlflow.exceptions import MlflowException
 
     try:
-        return _version(client().get_model_version_by_alias(name, alias))
+        return _version(ask(name, which))
     except MlflowException as error:
-        if not _is_unknown(name, error):  # a store that fails is no store without a champion
+        unknown = error.error_code in UNKNOWN
+        if error.get_http_status_code() == 403:  # so says a server with passwords, too
+            unknown = not client().search_registered_models(f"name = '{name}'")
+        if not unknown:  # a store that fails is no store without a champion
             raise
         return None
-
-
-def _is_unknown(name: str, error: "MlflowException") -> bool:
-    """Whether an answer about a model or its alias says that there is none."""
-    if error.get_http_status_code() == 403:  # so says a server with passwords of what is not there
-        return not client().search_registered_models(f"name = '{name}'")
-    return error.error_code in UNKNOWN
 
 
 def register(name: str, bundle: Path, run_id: str, tags: Mapping[str, Any]) -> Version:
@@ -156,30 +156,23 @@ def set_alias(version: Version, alias: str) -> None:
 
     The champion does not become challenger: only another champion takes its place.
     """
+    from mlflow.exceptions import MlflowException
+
     other = CHALLENGER if alias == CHAMPION else CHAMPION
     holder = by_alias(version.name, other)
     same = holder is not None and holder.number == version.number
     if same and alias == CHALLENGER:
         return
-    _point(version, alias)
-    if same:
-        client().delete_registered_model_alias(version.name, other)
-
-
-def _point(version: Version, alias: str) -> None:
-    """Let the alias name this version, also where another machine does so at this moment.
-
-    MLflow looks whether the alias is there, then inserts it: of two at once the database refuses one,
-    which then finds it and replaces it.
-    """
-    from mlflow.exceptions import MlflowException
-
     try:
         client().set_registered_model_alias(version.name, alias, version.number)
     except MlflowException as error:
+        # MLflow looks whether the alias is there, then inserts it: of two machines at once the
+        # database refuses one, which then finds it and replaces it.
         if "IntegrityError" not in str(error):
             raise
         client().set_registered_model_alias(version.name, alias, version.number)
+    if same:
+        client().delete_registered_model_alias(version.name, other)
 
 
 def bundle_of(version: Version) -> Path:
@@ -229,13 +222,14 @@ def resolve(address: str) -> Version:
             f"{address}: no model's name; write mer-eng, mer-eng/3 or models:/mer-eng@champion"
         )
     name, alias, number = found.groups()
-    if not _is_there():
+    file = store_file()
+    if file and not file.is_file():  # to look for a model makes no store
         raise UserError(
             f"{address}: no model is registered here; run `make demo` or `dvc repro` in the project, "
             "or name a folder or an s3:// address"
         )
     if number:
-        version = _by_number(name, number)
+        version = _found(client().get_model_version, name, number)
     elif alias:
         version = by_alias(name, alias)
     else:
@@ -245,23 +239,6 @@ def resolve(address: str) -> Version:
     if version is None:
         raise UserError(f"{address}: no such model in the registry; {_known()}")
     return version
-
-
-def _is_there() -> bool:
-    """Whether there is a store; to look for a model makes none."""
-    file = store_file()
-    return file is None or file.is_file()
-
-
-def _by_number(name: str, number: str) -> Version | None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return _version(client().get_model_version(name, number))
-    except MlflowException as error:
-        if not _is_unknown(name, error):
-            raise
-        return None
 
 
 def _known() -> str:

@@ -9,7 +9,7 @@ import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ import click
 import psutil
 
 from recitative.files import atomic_path
+from recitative.processes import lives
 from recitative.tracking.outbox import Outbox, send_left_over
 from recitative.tracking.store import (
     answers,
@@ -42,7 +43,6 @@ class Input:
     digest: str
     source: str
     context: str  # training, evaluation
-    profile: str = "{}"  # JSON: clips, hours
 
 
 @dataclass(frozen=True)
@@ -111,35 +111,30 @@ def open_run(
             is started again goes on in the same run.
         measure: sample CPU, memory and GPU into it; a run that only groups others need not.
     """
-    with _open(name, params, tags, inputs, parent, resume) as opened:
-        monitor = _system_metrics(opened.id) if measure else None
-        try:
-            yield opened
-        except BaseException as error:
-            interrupted = isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
-            if answers():  # else the next stage finds the run without its process
-                if not interrupted:
-                    opened.set_tags({"error": str(error)[:500]})
-                opened.end("KILLED" if interrupted else "FAILED")
-            raise
-        finally:
-            if monitor:
-                monitor.finish()
-        opened.end("FINISHED")
+    opened = _open(name, params, tags, inputs, parent, resume)
+    monitor = _system_metrics(opened.id) if measure else None
+    try:
+        yield opened
+    except BaseException as error:
+        interrupted = isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
+        if answers():  # else the next stage finds the run without its process
+            if not interrupted:
+                opened.set_tags({"error": str(error)[:500]})
+            opened.end("KILLED" if interrupted else "FAILED")
+        raise
+    finally:
+        if monitor:
+            monitor.finish()
+    opened.end("FINISHED")
     if resume:
         resume.unlink(missing_ok=True)
 
 
-@contextmanager
 def _open(
-    name: str,
-    params: Mapping[str, Any],
-    tags: Mapping[str, Any],
-    inputs: Sequence[Input],
-    parent: str | None,
-    resume: Path | None,
-) -> Iterator[Run]:
-    from mlflow.entities import Param
+    name: str, params: Mapping[str, Any], tags: Mapping[str, Any], inputs: Sequence[Input],
+    parent: str | None, resume: Path | None,
+) -> Run:  # fmt: skip
+    from mlflow.entities import Dataset, DatasetInput, InputTag, Param
 
     wait_for_server()
     mine = {
@@ -155,22 +150,29 @@ def _open(
         opened.set_tags({**mine, "resumed": "true"})
         if "error" in client().get_run(known).data.tags:  # what it failed on before is mended
             client().delete_tag(known, "error")
-    else:
-        # Whose it is comes with the run itself: one killed right after it is reaped, too.
-        first_tags = {**mine, **tags} | ({"mlflow.parentRunId": parent} if parent else {})
-        made = client().create_run(
-            experiment_id(), run_name=name, tags={key: str(tag) for key, tag in first_tags.items()}
-        )
-        opened = Run(made.info.run_id)
-        written = [Param(key, str(value)[:500]) for key, value in params.items()]
-        for first in range(0, len(written), 100):
-            client().log_batch(opened.id, params=written[first : first + 100])
-        if inputs:
-            _log_inputs(opened.id, inputs)
-        if resume:
-            with atomic_path(resume) as temporary:
-                temporary.write_text(opened.id)
-    yield opened
+        return opened
+    # Whose it is comes with the run itself: one killed right after it is reaped, too.
+    first_tags = {**mine, **tags} | ({"mlflow.parentRunId": parent} if parent else {})
+    made = client().create_run(
+        experiment_id(), run_name=name, tags={key: str(tag) for key, tag in first_tags.items()}
+    )
+    opened = Run(made.info.run_id)
+    written = [Param(key, str(value)[:500]) for key, value in params.items()]
+    for first in range(0, len(written), 100):
+        client().log_batch(opened.id, params=written[first : first + 100])
+    if inputs:
+        datasets = [
+            DatasetInput(
+                Dataset(data.name, data.digest[:36], "local", data.source, profile="{}"),
+                [InputTag("mlflow.data.context", data.context)],
+            )
+            for data in inputs
+        ]
+        client().log_inputs(opened.id, datasets)
+    if resume:
+        with atomic_path(resume) as temporary:
+            temporary.write_text(opened.id)
+    return opened
 
 
 def _existing(run_id: str) -> str | None:
@@ -194,13 +196,8 @@ def run_here_or_new(run_id: str, name: str, tags: Mapping[str, Any]) -> str:
     """The id of a run of this store that a model trained by `run_id` can be registered under.
 
     That run itself where it is in this store and one's own. Else (somebody else trained it, or
-    mlflow.db was removed) a new one with `tags`, whose tag `trained_elsewhere` is the original id;
-    the next call finds it again.
-
-    Args:
-        run_id: of the training, from run.json.
-        name: of the new run.
-        tags: of the new run.
+    mlflow.db was removed) a new one with `name` and `tags`, whose tag `trained_elsewhere` is the
+    original id; the next call finds it again.
     """
     if _existing(run_id):
         return run_id
@@ -219,31 +216,9 @@ def elsewhere(run_ids: Iterable[str]) -> set[str]:
     found = set()
     for first in range(0, len(wanted), 100):
         some = ", ".join(f"'{run_id}'" for run_id in wanted[first : first + 100])
-        found |= {
-            run.info.run_id
-            for run in client().search_runs([experiment_id()], f"attributes.run_id IN ({some})")
-        }
+        runs = client().search_runs([experiment_id()], f"attributes.run_id IN ({some})")
+        found |= {run.info.run_id for run in runs}
     return set(wanted) - found
-
-
-def _log_inputs(run_id: str, inputs: Sequence[Input]) -> None:
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    merged: dict[tuple[str, str], Input] = {}
-    for data in inputs:  # the store keeps one input a dataset, so its contexts are joined
-        known = merged.get((data.name, data.digest))
-        joined = replace(known, context=f"{known.context}, {data.context}") if known else data
-        merged[data.name, data.digest] = joined
-    client().log_inputs(
-        run_id,
-        [
-            DatasetInput(
-                Dataset(data.name, data.digest[:36], "local", data.source, profile=data.profile),
-                [InputTag("mlflow.data.context", data.context)],
-            )
-            for data in merged.values()
-        ],
-    )
 
 
 def _system_metrics(run_id: str) -> Any:
@@ -277,16 +252,7 @@ def reap() -> list[str]:
     for found in client().search_runs([experiment_id()], "attributes.status = 'RUNNING'"):
         tags = found.data.tags
         here = tags.get(HOST) == platform.node() and PID in tags
-        if here and _is_mine(found) and not _alive(tags):
+        if here and _is_mine(found) and not lives(int(tags[PID]), float(tags.get(BORN, 0))):
             client().set_terminated(found.info.run_id, "KILLED")
             gone.append(str(found.info.run_id))
     return gone
-
-
-def _alive(tags: Mapping[str, str]) -> bool:
-    """Whether the very process that opened the run still runs (pids are used again)."""
-    try:
-        born = psutil.Process(int(tags[PID])).create_time()
-    except psutil.Error:
-        return False
-    return bool(abs(born - float(tags.get(BORN, 0))) < 2)

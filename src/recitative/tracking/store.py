@@ -18,7 +18,7 @@ from contextlib import closing, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import click
 from filelock import FileLock
@@ -40,10 +40,9 @@ repeats of a pairing. Worth filtering by (`tags.` or `params.`): `pairing`, `set
 same songs.
 """
 SQLITE = "sqlite:///"
-_ABOUT = (("mlflow.note.content", DESCRIPTION),)
+_ABOUT = {"mlflow.note.content": DESCRIPTION}
 _QUOTED = "sqlite+pysqlite:///"  # the same, with a path that is quoted
 PATIENCE = "RECITATIVE_SERVER_PATIENCE"  # s that a server may be away
-_PATIENCE = 1800.0  # s
 _PAUSE = 0.5  # s between two tries
 _CONNECT = 2.0  # s until a server that does not answer is away
 _BUSY = 20.0  # s that another program may hold the SQLite file, as MLflow has it
@@ -106,11 +105,7 @@ def store_file() -> Path | None:
 
 
 def tracking_uri() -> str:
-    """The tracking server's address, without name and password.
-
-    Raises:
-        UserError: MLFLOW_TRACKING_URI names no host.
-    """
+    """The store's address without name and password; UserError where it names no host."""
     if file := store_file():
         return _address(file)
     return _without_password(os.environ["MLFLOW_TRACKING_URI"])
@@ -148,13 +143,13 @@ def wait_for_server() -> None:
     Raises:
         UserError: it was away for longer than RECITATIVE_SERVER_PATIENCE (1800 s).
     """
-    given = os.environ.get(PATIENCE) or str(_PATIENCE)
+    given = os.environ.get(PATIENCE) or "1800"
     try:
         patience = float(given)
-        if not patience >= 0:
-            raise ValueError
-    except ValueError as error:
-        raise UserError(f"{PATIENCE}={given}: give seconds, for example 1800") from error
+    except ValueError:
+        patience = -1.0
+    if not patience >= 0:
+        raise UserError(f"{PATIENCE}={given}: give seconds, for example 1800")
     if answers():
         return
     click.echo(f"{tracking_uri()} does not answer; waiting for it, nothing is lost", err=True)
@@ -174,32 +169,30 @@ def _without_password(uri: str) -> str:
     So neither stands in a report, a message or a run, whoever shows the address.
     """
     found = urlsplit(uri)
+    shown = found._replace(netloc=found.netloc.rpartition("@")[2]).geturl()
     if found.scheme in ("http", "https"):
         try:
             host, _ = found.hostname, found.port
         except ValueError:
             host = None
         if not host:
-            shown = found._replace(netloc=found.netloc.rpartition("@")[2]).geturl()
             raise UserError(f"MLFLOW_TRACKING_URI={shown}: names no server; write http://HOST:PORT")
     if not found.username:
         return uri
     os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(found.username)
     os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(found.password or "")
-    return urlunsplit(found._replace(netloc=found.netloc.rpartition("@")[2]))
+    return shown
 
 
 def explained(error: BaseException, *more: type[Exception]) -> UserError | None:
     """One line for what keeps the store from being used; None where that is not what happened.
 
-    Args:
-        error: of MLflow or a library that it uses; any other is none of the store's.
-        more: types that are the store's here.
+    Errors of other libraries than MLflow and those that it uses are none of the store's, but for
+    the types in `more`.
     """
     library = type(error).__module__.partition(".")[0]
-    if library not in ("mlflow", "sqlalchemy", "alembic", "sqlite3") and not isinstance(
-        error, more
-    ):
+    known = library in ("mlflow", "sqlalchemy", "alembic", "sqlite3")
+    if not known and not isinstance(error, more):
         return None
     reason, file = " ".join(str(error).split()), store_file()
     for words, remedy in _REMEDIES.items():
@@ -210,10 +203,7 @@ def explained(error: BaseException, *more: type[Exception]) -> UserError | None:
 
 @contextmanager
 def readable_store(*more: type[Exception]) -> Iterator[None]:
-    """Turn what keeps the store from being used into one line.
-
-    Args:
-        more: types of errors that are the store's here, beside MLflow's and its libraries'.
+    """Turn what keeps the store from being used, `explained`, into one line.
 
     Raises:
         UserError: it is incomplete, locked, damaged, of another version, cannot be written, or is no
@@ -255,10 +245,7 @@ def client() -> "MlflowClient":
             mlflow.set_tracking_uri(uri)
             mlflow.set_registry_uri(uri)
             made = mlflow.MlflowClient()
-            with _let_in(uri):
-                found = made.get_experiment_by_name(EXPERIMENT)
-            if found is None:
-                _create_experiment(made)
+            _require_experiment(made)
     return made
 
 
@@ -285,7 +272,9 @@ def _create(file: Path) -> None:
     temporary = file.with_name(f".{file.name}.{os.getpid()}.partial")
     store = SqlAlchemyStore(_address(temporary), _artifacts())
     try:
-        store.create_experiment(EXPERIMENT, _artifacts(), [ExperimentTag(*tag) for tag in _ABOUT])
+        store.create_experiment(
+            EXPERIMENT, _artifacts(), [ExperimentTag(*tag) for tag in _ABOUT.items()]
+        )
     finally:
         store._dispose_engine()
         store._engine_map.pop(store.db_uri, None)
@@ -319,29 +308,19 @@ def _point_here(database: sqlite3.Connection) -> None:
         )
 
 
-@contextmanager
-def _let_in(uri: str) -> Iterator[None]:
-    """Say in one line that a server refuses."""
+def _require_experiment(made: "MlflowClient") -> None:
+    """Make the experiment where it is missing; in a store of others somebody may do so meanwhile."""
     from mlflow.exceptions import MlflowException
 
     try:
-        yield
+        if made.get_experiment_by_name(EXPERIMENT) is None:
+            made.create_experiment(EXPERIMENT, _artifacts() if store_file() else None, _ABOUT)
     except MlflowException as error:
-        if error.get_http_status_code() not in (401, 403):
-            raise
-        raise UserError(
-            f"{uri}: the server does not let you in; name yourself: "
-            "MLFLOW_TRACKING_URI=http://NAME:PASSWORD@HOST:PORT"
-        ) from error
-
-
-def _create_experiment(made: "MlflowClient") -> None:
-    """Make the experiment in a store of others, who may have made it by now."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        made.create_experiment(EXPERIMENT, _artifacts() if store_file() else None, dict(_ABOUT))
-    except MlflowException as error:
+        if error.get_http_status_code() in (401, 403):
+            raise UserError(
+                f"{tracking_uri()}: the server does not let you in; name yourself: "
+                "MLFLOW_TRACKING_URI=http://NAME:PASSWORD@HOST:PORT"
+            ) from error
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
 
