@@ -23,6 +23,7 @@ EXEMPT = {
     "recitative.cli": "the command line: it calls the stages",
     "recitative.commands.": "no stages",
     "recitative.errors": "messages",
+    "recitative.processes": "whether a process runs",
     "recitative.params": "reads the values, which are in the key; what `auto` means is in switches",
     "recitative.tracking.": "records what was done",
     "recitative.reports.": "draws what was computed",
