@@ -73,6 +73,12 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def blake2b(path: Path) -> str:
+    """Its BLAKE2b-128, hex: faster, where nobody would forge it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
 def _disk_is_full(error: BaseException) -> bool:
     """Whether the system said so; safetensors passes its words on, in an error type of its own."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:

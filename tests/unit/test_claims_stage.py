@@ -29,8 +29,8 @@ def project(tmp_path, monkeypatch, project_root):
     shutil.copy(project_root / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(claims, "require_clean", lambda *_, **__: None)
-    monkeypatch.setattr(claims, "predictions_of", lambda *_, **__: [])
-    monkeypatch.setattr(claims, "pretraining_runs", lambda _: [])
+    monkeypatch.setattr(claims.past_runs, "predictions_of", lambda *_, **__: [])
+    monkeypatch.setattr(claims.past_runs, "pretraining_runs", lambda _: [])
     monkeypatch.setattr(claims, "elsewhere", lambda _: set())
     names = renamed(n for n in MATRIX + CONTROLS if (n.experiment, n.arch) == ("1", "scae"))
     cells = simulate(names, 1, songs=24, repeats=2)
@@ -101,19 +101,17 @@ def test_runs_of_another_experiment_add_what_is_missing(project, monkeypatch):
     def left_behind(hashes, protocol, labels, same):
         asked.update(hashes=hashes, protocol=protocol, labels=labels, same=same)
         return [
-            RunPredictions(
-                "demo", n.arch, n.mode, n.pairing, r, 0.1, f"mlflow-{n.pairing}-{r}", part
-            )
+            RunPredictions("demo", n.arch, n.mode, n.pairing, 0.1, f"mlflow-{n.pairing}-{r}", part)
             for n in cpc
             for r, part in tables[n].groupby("repeat")
         ]
 
-    monkeypatch.setattr(claims, "predictions_of", left_behind)
+    monkeypatch.setattr(claims.past_runs, "predictions_of", left_behind)
     trained = [
         PretrainingRun("demo", "cpc", language, 2021, 4, 2, 0.7, 1, 3, f"cpc-{language}", CURVE)
         for language in ("eng", "man", "mix")
     ]
-    monkeypatch.setattr(claims, "pretraining_runs", lambda _: trained)
+    monkeypatch.setattr(claims.past_runs, "pretraining_runs", lambda _: trained)
     found = judged(fast(monkeypatch))
     assert asked["protocol"] == "corrected"
     assert asked["same"]["transfer.head"] == "flatten"
@@ -134,8 +132,8 @@ def test_runs_of_another_experiment_add_what_is_missing(project, monkeypatch):
 def test_what_lies_in_build_comes_before_an_earlier_run_of_the_same_cell(project, monkeypatch):
     name = CellName("demo", "scae", FE, "eng2eng")
     table = simulate([name], 9, songs=24, repeats=1)[name]
-    stale = RunPredictions("demo", "scae", FE, "eng2eng", 7, 0.1, "stale", table)
-    monkeypatch.setattr(claims, "predictions_of", lambda *_, **__: [stale])
+    stale = RunPredictions("demo", "scae", FE, "eng2eng", 0.1, "stale", table)
+    monkeypatch.setattr(claims.past_runs, "predictions_of", lambda *_, **__: [stale])
     assert "stale" not in judged(fast(monkeypatch))["1"]["run_ids"]
 
 
@@ -144,10 +142,10 @@ def test_another_split_under_the_same_name_is_refused(project, monkeypatch):
     cells = renamed(n for n in MATRIX if (n.experiment, n.arch) == ("1", "cpc"))
     tables = simulate(cells, 1, songs=23, repeats=1)
     found = [
-        RunPredictions("demo", n.arch, n.mode, n.pairing, 0, 0.1, str(n), tables[n]) for n in cells
+        RunPredictions("demo", n.arch, n.mode, n.pairing, 0.1, str(n), tables[n]) for n in cells
     ]
     assert name in tables
-    monkeypatch.setattr(claims, "predictions_of", lambda *_, **__: found)
+    monkeypatch.setattr(claims.past_runs, "predictions_of", lambda *_, **__: found)
     with pytest.raises(UserError, match="different songs"):
         claims.run(fast(monkeypatch))
     assert not Path("build/claims").exists()

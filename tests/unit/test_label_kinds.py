@@ -36,13 +36,13 @@ def test_present_and_earlier_kinds_are_compared(
             return []
         whole = tables[labels]
         return [
-            RunPredictions("demo", arch, "full", pairing, r, 0.1, f"run-{r}",
+            RunPredictions("demo", arch, "full", pairing, 0.1, f"run-{r}",
                            whole[whole["repeat"] == r])
             for r in (0, 1)
             for arch, pairing in (("scae", "eng2eng"), ("cpc", "eng2eng"), ("scae", "none2eng"))
         ]  # fmt: skip
 
-    monkeypatch.setattr(claims, "predictions_of", found)
+    monkeypatch.setattr(claims.past_runs, "predictions_of", found)
     [row] = report.compared_labels(params)  # another arch and a control are no kind
     assert (row["a_labels"], row["b_labels"], row["songs"]) == ("majority", "soft", 40)
     assert row["difference"] < -20
@@ -51,5 +51,5 @@ def test_present_and_earlier_kinds_are_compared(
 
 
 def test_one_kind_alone_is_no_comparison(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claims, "predictions_of", lambda *_: [])
+    monkeypatch.setattr(claims.past_runs, "predictions_of", lambda *_: [])
     assert report.compared_labels(params) == []

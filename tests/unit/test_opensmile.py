@@ -65,11 +65,11 @@ def test_the_package_itself_gives_88_finite_numbers():
 
 
 def test_without_the_package_it_is_left_out_and_said(monkeypatch):
-    monkeypatch.setattr(controls, "opensmile_installed", lambda: False)
+    monkeypatch.setattr(controls.baselines, "opensmile_installed", lambda: False)
     assert "opensmile_svm" in CONTROLS
     left_out = controls._missing(CONTROLS)
     assert list(left_out) == ["opensmile_svm"]
     assert "pip install opensmile" in left_out["opensmile_svm"]
     assert controls._missing(("majority",)) == {}  # not asked for, not missing
-    monkeypatch.setattr(controls, "opensmile_installed", lambda: True)
+    monkeypatch.setattr(controls.baselines, "opensmile_installed", lambda: True)
     assert controls._missing(CONTROLS) == {}

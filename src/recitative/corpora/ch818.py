@@ -17,24 +17,16 @@ unbalanced (.476, .157, .258, .109 of the clips).
 
 import os
 import posixpath
+import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 from pydantic import Field
 
+from recitative.corpora import layout
 from recitative.corpora.base import Clip, Problem, Rating, register_dataset
-from recitative.corpora.layout import (
-    Row,
-    audio_files,
-    group_name,
-    group_ungrouped,
-    missing_corpus,
-    natural_key,
-    read_table,
-    require_columns,
-    shown,
-)
+from recitative.corpora.layout import Row, shown
 from recitative.corpora.quadrants import NumericConfig, label_quadrants
 
 OneStar = Annotated[str, Field(pattern=r"^[^*]*\*[^*]*$")]
@@ -58,11 +50,11 @@ class CH818Config(NumericConfig):
 def iter_clips(root: Path, config: CH818Config) -> Iterator[Clip | Problem]:
     """Every song of the table with audio and numbers; the group is the artist."""
     table, folder = root / config.table, root / config.audio_folder
-    audio = {posixpath.relpath(path, folder): path for path in audio_files(folder)}
+    audio = {posixpath.relpath(path, folder): path for path in layout.audio_files(folder)}
     if not audio or not os.path.isfile(table):
-        layout = f"{config.audio_folder}/<number>.mp3 and {config.table}"
-        raise missing_corpus("CH-818", root, layout)
-    rows, columns = read_table(table, (config.song_column,))
+        expected = f"{config.audio_folder}/<number>.mp3 and {config.table}"
+        raise layout.missing_corpus("CH-818", root, expected)
+    rows, columns = layout.read_table(table, (config.song_column,))
     raters = _find_raters(table, columns, config)
 
     clips: dict[str, Clip] = {}
@@ -71,22 +63,22 @@ def iter_clips(root: Path, config: CH818Config) -> Iterator[Clip | Problem]:
         song = posixpath.normpath(row.cells[config.song_column])
         listed.add(song)
         if song in clips:
-            yield Problem(
-                str(table), f"row {row.line}: {song} again; its first row counts", kept=True
-            )
+            again = f"row {row.line}: {song} again; its first row counts"
+            yield Problem(str(table), again, kept=True)
             continue
         if song not in audio:
-            yield Problem(
-                str(table), f"row {row.line}: {shown(song)} is not in {config.audio_folder}/"
-            )
+            lost = f"row {row.line}: {shown(song)} is not in {config.audio_folder}/"
+            yield Problem(str(table), lost)
             continue
         ratings = []
-        for rater in raters:
-            rating = _rating(row, rater, raters[rater], config)
-            if isinstance(rating, Rating):
-                ratings.append(rating)
-            elif rating:
-                yield Problem(str(table), f"{rating}; this rating is left out", kept=True)
+        for rater, answers in raters.items():
+            if not any(row.cells[column] for column in answers):
+                continue
+            try:
+                numbers = (row.number(column, *config.scale) for column in answers)
+                ratings.append(Rating(rater, *numbers))
+            except ValueError as error:
+                yield Problem(str(table), f"{error}; this rating is left out", kept=True)
         try:
             arousal = _value(row, config.arousal_column, [r.arousal for r in ratings], config)
             valence = _value(row, config.valence_column, [r.valence for r in ratings], config)
@@ -96,16 +88,16 @@ def iter_clips(root: Path, config: CH818Config) -> Iterator[Clip | Problem]:
         clips[song] = Clip(
             id=f"ch818/{PurePosixPath(song).with_suffix('')}",
             path=audio[song],
-            group=group_name(row.cells.get(config.artist_column, "")),
+            group=layout.group_name(row.cells.get(config.artist_column, "")),
             language=config.language,
             arousal=arousal,
             valence=valence,
             ratings=tuple(ratings),
         )
-    for song in sorted(audio.keys() - listed, key=natural_key):
+    for song in sorted(audio.keys() - listed, key=layout.natural_key):
         yield Problem(str(audio[song]), f"no row in {config.table}")
-    in_order = sorted(clips.values(), key=lambda clip: natural_key(clip.id))
-    yield from group_ungrouped(label_quadrants(in_order, config), "artist", table)
+    labelled = label_quadrants(layout.in_order(clips.values()), config)
+    yield from layout.group_ungrouped(labelled, "artist", table)
 
 
 def _find_raters(
@@ -118,45 +110,19 @@ def _find_raters(
     """
     arousal = _match(columns, config.arousal_rater_pattern, config.arousal_column)
     valence = _match(columns, config.valence_rater_pattern, config.valence_column)
-    needed = [
-        pattern.replace("*", rater)
-        for pattern, own, other in (
-            (config.arousal_rater_pattern, arousal, valence),
-            (config.valence_rater_pattern, valence, arousal),
-        )
-        for rater in other
-        if rater not in own
-    ]
+    needed = [config.arousal_rater_pattern.replace("*", r) for r in valence if r not in arousal]
+    needed += [config.valence_rater_pattern.replace("*", r) for r in arousal if r not in valence]
     if not arousal and not valence:
         needed = [config.arousal_column, config.valence_column]
-    require_columns(table, columns, needed)
+    layout.require_columns(table, columns, needed)
     return {rater: (column, valence[rater]) for rater, column in arousal.items()}
 
 
 def _match(columns: list[str], pattern: str, own: str) -> dict[str, str]:
     """The columns under `pattern` by what its star stands for; not the clips' `own` column."""
-    head, tail = pattern.split("*")
-    return {
-        column[len(head) : len(column) - len(tail)]: column
-        for column in columns
-        if column != own
-        and column.startswith(head)
-        and column.endswith(tail)
-        and len(column) > len(head) + len(tail)
-    }
-
-
-def _rating(
-    row: Row, rater: str, columns: tuple[str, str], config: CH818Config
-) -> Rating | str | None:
-    """A rater's answer; None where both cells are empty; what is wrong where they are bad."""
-    if not any(row.cells[column] for column in columns):
-        return None
-    try:
-        arousal, valence = (row.number(column, *config.scale) for column in columns)
-    except ValueError as error:
-        return str(error)
-    return Rating(rater, arousal, valence)
+    head, tail = map(re.escape, pattern.split("*"))
+    found = {column: re.fullmatch(f"{head}(.+){tail}", column, re.DOTALL) for column in columns}
+    return {star[1]: column for column, star in found.items() if star and column != own}
 
 
 def _value(row: Row, column: str, ratings: list[float], config: CH818Config) -> float:

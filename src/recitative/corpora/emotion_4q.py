@@ -20,22 +20,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from recitative.corpora.base import (
-    Clip,
-    DatasetConfig,
-    Problem,
-    Rating,
-    register_dataset,
-)
-from recitative.corpora.layout import (
-    audio_files,
-    group_name,
-    group_ungrouped,
-    missing_corpus,
-    natural_key,
-    read_table,
-    shown,
-)
+from recitative.corpora import layout
+from recitative.corpora.base import Clip, DatasetConfig, Problem, Rating, register_dataset
+from recitative.corpora.layout import read_table, shown
 from recitative.vocabulary import QUADRANTS
 
 ANNOTATIONS = "panda_dataset_taffc_annotations.csv"
@@ -53,43 +40,38 @@ def iter_clips(root: Path, config: Emotion4QConfig) -> Iterator[Clip | Problem]:
     """Every annotated song with audio; the group is the artist."""
     audio = defaultdict(list)
     for quadrant in QUADRANTS:
-        for path in audio_files(root / quadrant):
+        for path in layout.audio_files(root / quadrant):
             audio[path.stem].append(path)
     table = root / ANNOTATIONS
     if not audio or not table.is_file():
-        raise missing_corpus("4Q-Emotion", root, LAYOUT)
+        raise layout.missing_corpus("4Q-Emotion", root, LAYOUT)
     artists = _read_artists(root / METADATA)
     ratings: dict[str, list[Rating]] = defaultdict(list)
     if (root / RATINGS).is_file():
-        for song, rating in _read_ratings(root / RATINGS):
-            if isinstance(rating, Problem):
-                yield rating
-            else:
-                ratings[song].append(rating)
+        for row in read_table(root / RATINGS, ("Song", "rater", "arousal", "valence"))[0]:
+            try:
+                rating = Rating(row.cells["rater"], row.number("arousal"), row.number("valence"))
+                ratings[row.cells["Song"]].append(rating)
+            except ValueError as error:
+                left_out = f"{error}; this rating is left out"
+                yield Problem(str(root / RATINGS), left_out, kept=True)
 
     clips: dict[str, Clip] = {}
     rows, _ = read_table(table, ("Song", "Quadrant"))
     for row in rows:
         song, quadrant = row.cells["Song"], row.cells["Quadrant"]
+        at = f"row {row.line}:"
         if quadrant not in QUADRANTS:
-            yield Problem(
-                str(table), f"row {row.line}: Quadrant of {shown(song)} is {shown(quadrant)!r}"
-            )
+            yield Problem(str(table), f"{at} Quadrant of {shown(song)} is {shown(quadrant)!r}")
         elif song in clips:
-            yield Problem(
-                str(table), f"row {row.line}: {song} again; its first row counts", kept=True
-            )
+            yield Problem(str(table), f"{at} {song} again; its first row counts", kept=True)
         elif song not in audio:
-            yield Problem(
-                str(table), f"row {row.line}: {shown(song)} has no audio in Q1, Q2, Q3 or Q4"
-            )
+            yield Problem(str(table), f"{at} {shown(song)} has no audio in Q1, Q2, Q3 or Q4")
         else:
             # A song that lies in two folders is taken from the one that its annotation names.
             path, *others = sorted(audio[song], key=lambda file: file.parent.name != quadrant)
-            for other in others:
-                yield Problem(
-                    str(other), f"a second file of {song}; {path.relative_to(root)} is used"
-                )
+            used = f"a second file of {song}; {path.relative_to(root)} is used"
+            yield from (Problem(str(other), used) for other in others)
             if root / quadrant not in path.parents:
                 reason = (
                     f"lies in {path.parent.name}, is annotated {quadrant}; the annotation counts"
@@ -103,10 +85,9 @@ def iter_clips(root: Path, config: Emotion4QConfig) -> Iterator[Clip | Problem]:
                 quadrant=quadrant,
                 ratings=tuple(ratings[song]),
             )
-    for song in sorted(audio.keys() - {row.cells["Song"] for row in rows}, key=natural_key):
+    for song in sorted(audio.keys() - {row.cells["Song"] for row in rows}, key=layout.natural_key):
         yield Problem(str(audio[song][0]), f"no row in {ANNOTATIONS}")
-    in_order = sorted(clips.values(), key=lambda clip: natural_key(clip.id))
-    yield from group_ungrouped(in_order, "artist", root / METADATA)
+    yield from layout.group_ungrouped(layout.in_order(clips.values()), "artist", root / METADATA)
 
 
 def _read_artists(table: Path) -> dict[str, str]:
@@ -115,16 +96,4 @@ def _read_artists(table: Path) -> dict[str, str]:
         return {}
     # A name only has to be equal to itself: a byte that is no UTF-8 is no reason to stop.
     rows, _ = read_table(table, ("Song", "Artist"), encoding_errors="replace")
-    return {row.cells["Song"]: group_name(row.cells["Artist"]) for row in rows}
-
-
-def _read_ratings(table: Path) -> Iterator[tuple[str, Rating | Problem]]:
-    """Each song's ratings, in the table's order."""
-    for row in read_table(table, ("Song", "rater", "arousal", "valence"))[0]:
-        song = row.cells["Song"]
-        try:
-            rating = Rating(row.cells["rater"], row.number("arousal"), row.number("valence"))
-        except ValueError as error:
-            yield song, Problem(str(table), f"{error}; this rating is left out", kept=True)
-        else:
-            yield song, rating
+    return {row.cells["Song"]: layout.group_name(row.cells["Artist"]) for row in rows}

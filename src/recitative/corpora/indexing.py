@@ -5,25 +5,19 @@ hashed, and a file whose header `recitative.audio` refuses becomes a problem. No
 only decoding can show (silence, NaN, a damaged part) is found by `featurize` and by `audit_data`.
 """
 
-import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import joblib
 from tqdm import tqdm
 
 from recitative.audio import AudioError, read_header
-from recitative.corpora.base import (
-    MUSIC_ROLES,
-    Clip,
-    DatasetConfig,
-    Language,
-    Problem,
-    datasets,
-)
+from recitative.corpora.base import MUSIC_ROLES, Clip, DatasetConfig, Language, Problem, datasets
 from recitative.errors import UserError
-from recitative.files import stream_csv, write_csv
+from recitative.files import blake2b, stream_csv, write_csv
 
 
 @dataclass(frozen=True)
@@ -101,39 +95,28 @@ def index_role(role: str, config: DatasetConfig, data: Path, workers: int) -> Ro
     read = joblib.Parallel(n_jobs=workers, prefer="threads", return_as="generator")(
         joblib.delayed(_read_file)(clip, data) for clip in found.values()
     )
-    progress = tqdm(read, f"index {role}", len(found), unit="file", disable=None)
-    clips: list[IndexedClip] = []
-    for result in progress:
-        if isinstance(result, Problem):
-            problems.append(result)
-        else:
-            clips.append(result)
+    results = list(tqdm(read, f"index {role}", len(found), unit="file", disable=None))
+    clips = [one for one in results if isinstance(one, IndexedClip)]
+    problems += [one for one in results if isinstance(one, Problem)]
     if not clips:
         first = f"; the first: {problems[0].path}: {problems[0].reason}" if problems else ""
-        raise UserError(
-            f"{data / config.folder}: no clip can be used for {role}, "
-            f"{len(problems)} problems{first}"
-        )
-    return RoleIndex(
-        role,
-        clips,
-        [replace(problem, path=_written_path(Path(problem.path), data)) for problem in problems],
-        [
-            IndexedRating(clip.id, rating.rater, rating.arousal, rating.valence)
-            for clip in clips
-            for rating in found[clip.id].ratings
-        ],
-    )
+        what = f"no clip can be used for {role}, {len(problems)} problems"
+        raise UserError(f"{data / config.folder}: {what}{first}")
+    ratings = [
+        IndexedRating(clip.id, rating.rater, rating.arousal, rating.valence)
+        for clip in clips
+        for rating in found[clip.id].ratings
+    ]
+    paths = [_written_path(Path(problem.path), data) for problem in problems]
+    written = [replace(one, path=path) for one, path in zip(problems, paths, strict=True)]
+    return RoleIndex(role, clips, written, ratings)
 
 
 def write_index(index: RoleIndex, folder: Path) -> None:
     """Write ``<role>.csv``, ``<role>.problems.csv`` and, if any, ``<role>.ratings.csv``."""
     write_csv(folder / f"{index.role}.csv", _columns(IndexedClip), map(asdict, index.clips))
-    write_csv(
-        folder / f"{index.role}.problems.csv",
-        ("path", "reason", "kept"),
-        map(asdict, index.problems),
-    )
+    problems = folder / f"{index.role}.problems.csv"
+    write_csv(problems, ("path", "reason", "kept"), map(asdict, index.problems))
     ratings = folder / f"{index.role}.ratings.csv"
     ratings.unlink(missing_ok=True)
     if index.ratings:
@@ -149,20 +132,12 @@ def read_index(folder: Path, role: str) -> list[IndexedClip]:
     table = folder / f"{role}.csv"
     if not table.is_file():
         raise UserError(f"{table}: {role} has no index yet; run `recitative index`")
+    kinds: dict[str, Callable[[str], Any]] = dict.fromkeys(_columns(IndexedClip), str)
+    kinds |= {"seconds": float, "sample_rate": int, "channels": int}
+    kinds |= {name: lambda text: float(text) if text else None for name in ("arousal", "valence")}
+    kinds["quadrant"] = lambda text: text or None
     return [
-        IndexedClip(
-            id=row["id"],
-            path=row["path"],
-            seconds=float(row["seconds"]),
-            group=row["group"],
-            language="eng" if row["language"] == "eng" else "man",
-            quadrant=row["quadrant"] or None,
-            arousal=float(row["arousal"]) if row["arousal"] else None,
-            valence=float(row["valence"]) if row["valence"] else None,
-            sample_rate=int(row["sample_rate"]),
-            channels=int(row["channels"]),
-            digest=row["digest"],
-        )
+        IndexedClip(**{name: kind(row[name]) for name, kind in kinds.items()})
         for row in stream_csv(table)
     ]
 
@@ -191,24 +166,15 @@ def _read_file(clip: Clip, data: Path) -> IndexedClip | Problem:
     try:
         path.encode()
         header = read_header(clip.path)
-        with clip.path.open("rb") as content:
-            digest = hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=16))
+        digest = blake2b(clip.path)
     except UnicodeEncodeError:
         return Problem(path, "the file's name is not UTF-8; rename it")
     except AudioError as error:
         return Problem(path, error.reason)
     except OSError as error:
         return Problem(path, f"unreadable: {error.strerror}")
+    seconds = header.frames / header.sample_rate
     return IndexedClip(
-        id=clip.id,
-        path=_written_path(clip.path, data),
-        seconds=header.frames / header.sample_rate,
-        group=clip.group,
-        language=clip.language,
-        quadrant=clip.quadrant,
-        arousal=clip.arousal,
-        valence=clip.valence,
-        sample_rate=header.sample_rate,
-        channels=header.channels,
-        digest=digest.hexdigest(),
-    )
+        clip.id, _written_path(clip.path, data), seconds, clip.group, clip.language, clip.quadrant,
+        clip.arousal, clip.valence, header.sample_rate, header.channels, digest,
+    )  # fmt: skip

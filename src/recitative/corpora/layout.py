@@ -99,15 +99,11 @@ def read_table(
         with path.open(newline="", encoding="utf-8-sig", errors=encoding_errors) as text:
             reader = csv.reader(text, skipinitialspace=True, strict=True)
             present = [name.strip() for name in next(reader, [])]
-            rows = [
-                (reader.line_num, [cell.strip() for cell in cells])
-                for cells in reader
-                if any(cells)
-            ]
+            stripped = ([cell.strip() for cell in cells] for cells in reader)
+            rows = [(reader.line_num, cells) for cells in stripped if any(cells)]
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path}: not UTF-8 (byte {error.start}); save the table as UTF-8"
-        ) from error
+        where = f"{path}: not UTF-8 (byte {error.start})"
+        raise UserError(f"{where}; save the table as UTF-8") from error
     except OSError as error:
         raise UserError(f"{path}: {(error.strerror or str(error)).lower()}") from error
     except csv.Error as error:
@@ -115,17 +111,17 @@ def read_table(
     if twice := [name for name in present if name and present.count(name) > 1]:
         raise UserError(f"{path}: two columns are named {twice[0]!r}; rename one")
     require_columns(path, present, columns)
+    table = []
     for line, cells in rows:
         while len(cells) > len(present) and not cells[-1]:  # as spreadsheets leave them
             cells.pop()
-        if any(cells) and len(cells) != len(present):
+        if len(cells) != len(present):
             raise UserError(
                 f"{path}: line {line}: {len(cells)} cells, the header has {len(present)}; "
                 "mend the row (a comma inside a cell needs quotes around the cell)"
             )
-    return [
-        Row(line, dict(zip(present, cells, strict=True))) for line, cells in rows if any(cells)
-    ], present
+        table.append(Row(line, dict(zip(present, cells, strict=True))))
+    return table, present
 
 
 def shown(text: str) -> str:
@@ -135,11 +131,10 @@ def shown(text: str) -> str:
 
 def require_columns(path: Path, present: Sequence[str], columns: Iterable[str]) -> None:
     """Raise UserError, naming the file and the columns it has, where one of `columns` is absent."""
+    there = ", ".join(present) or "no columns"
     for column in columns:
         if column not in present:
-            raise UserError(
-                f"{path}: no column {column!r}; it has: {', '.join(present) or 'no columns'}"
-            )
+            raise UserError(f"{path}: no column {column!r}; it has: {there}")
 
 
 def group_ungrouped(
@@ -156,8 +151,7 @@ def group_ungrouped(
             clips.append(item)
         else:
             yield item
-    ungrouped = sum(not clip.group for clip in clips)
-    if ungrouped:
+    if ungrouped := sum(not clip.group for clip in clips):
         yield Problem(
             str(where),
             f"{ungrouped} of {len(clips)} clips have no {what}; each is its own group, "
@@ -166,6 +160,11 @@ def group_ungrouped(
         )
     for clip in clips:
         yield clip if clip.group else replace(clip, group=clip.id)
+
+
+def in_order(clips: Iterable[Clip]) -> list[Clip]:
+    """Clips by id, in natural order."""
+    return sorted(clips, key=lambda clip: natural_key(clip.id))
 
 
 def group_name(text: str) -> str:

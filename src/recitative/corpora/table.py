@@ -15,17 +15,9 @@ import posixpath
 from collections.abc import Iterator
 from pathlib import Path
 
+from recitative.corpora import layout
 from recitative.corpora.base import Clip, Problem, register_dataset
-from recitative.corpora.layout import (
-    Row,
-    group_name,
-    group_ungrouped,
-    missing_corpus,
-    natural_key,
-    read_table,
-    require_columns,
-    shown,
-)
+from recitative.corpora.layout import Row, shown
 from recitative.corpora.quadrants import NumericConfig, label_quadrants
 from recitative.errors import UserError
 from recitative.vocabulary import QUADRANTS
@@ -49,12 +41,12 @@ def iter_clips(root: Path, config: TableConfig) -> Iterator[Clip | Problem]:
     table = root / config.table
     needed = (config.path_column, config.group_column, config.language_column)
     if not os.path.isfile(table):
-        layout = f"{config.table} with the columns {', '.join(needed)}"
-        raise missing_corpus("table", table, layout)
-    rows, columns = read_table(table, needed)
+        expected = f"{config.table} with the columns {', '.join(needed)}"
+        raise layout.missing_corpus("table", table, expected)
+    rows, columns = layout.read_table(table, needed)
     numbers = (config.arousal_column, config.valence_column)
     if any(column in columns for column in numbers):
-        require_columns(table, columns, numbers)
+        layout.require_columns(table, columns, numbers)
     chosen = [row for row in rows if row.cells[config.language_column] == config.language]
     if not chosen:
         languages = sorted({row.cells[config.language_column] for row in rows})
@@ -68,8 +60,8 @@ def iter_clips(root: Path, config: TableConfig) -> Iterator[Clip | Problem]:
             clips.append(_read_clip(root, row, config))
         except ValueError as error:
             yield Problem(str(table), str(error))
-    clips.sort(key=lambda clip: natural_key(clip.id))
-    yield from group_ungrouped(label_quadrants(clips, config), config.group_column, table)
+    labelled = label_quadrants(layout.in_order(clips), config)
+    yield from layout.group_ungrouped(labelled, config.group_column, table)
 
 
 def _read_clip(root: Path, row: Row, config: TableConfig) -> Clip:
@@ -79,9 +71,8 @@ def _read_clip(root: Path, row: Row, config: TableConfig) -> Clip:
         raise ValueError(f"row {row.line}: {config.path_column} {shown(name)!r} is not a file")
     quadrant = row.cells.get(config.quadrant_column) or None
     if quadrant is not None and quadrant not in QUADRANTS:
-        raise ValueError(
-            f"row {row.line}: {config.quadrant_column} is {shown(quadrant)!r}, not Q1 … Q4"
-        )
+        what = f"{config.quadrant_column} is {shown(quadrant)!r}"
+        raise ValueError(f"row {row.line}: {what}, not Q1 … Q4")
     arousal = valence = None
     # One number without the other is a fault; neither is a clip without numbers.
     if row.cells.get(config.arousal_column) or row.cells.get(config.valence_column):
@@ -90,7 +81,7 @@ def _read_clip(root: Path, row: Row, config: TableConfig) -> Clip:
     return Clip(
         id=f"table/{posixpath.normpath(name)}",
         path=root / name,
-        group=group_name(row.cells[config.group_column]),
+        group=layout.group_name(row.cells[config.group_column]),
         language=config.language,
         quadrant=quadrant,
         arousal=arousal,

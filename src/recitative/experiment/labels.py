@@ -5,8 +5,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 from recitative.experiment.places import FEATURES, SPLITS
-from recitative.experiment.work import file_digest
-from recitative.files import read_json
+from recitative.files import blake2b, read_json
 from recitative.params import Params, flatten
 from recitative.tracking.runs import Input
 from recitative.vocabulary import setting_of
@@ -57,7 +56,7 @@ def provenance(stage: str, *roles: str) -> dict[str, str]:
         "certificate_hash": read_json(certificate)["hash"] if certificate.exists() else "none",
     }
     for role in roles:
-        tags[f"split_hash.{role}"] = file_digest(SPLITS / f"{role}.csv")
+        tags[f"split_hash.{role}"] = blake2b(SPLITS / f"{role}.csv")
     return tags | {f"feature_hash.{role}": feature_hash(role) for role in roles}
 
 

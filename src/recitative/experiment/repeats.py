@@ -63,19 +63,14 @@ class Repeat:
         stream = (self.stage_name, params.pretrain.arch, f"{self.speech}2{self.music}")
         after = TRANSFER_MODES[mode].after
         return Cell(
-            mode,
-            self.repeat,
-            fold,
+            mode, self.repeat, fold,
             derive_seed(params.seed, *stream, mode, self.repeat, fold),
-            self.description,
-            self.transfer,
+            self.description, self.transfer,
             params.encoder.standardize == "band",
-            self.encoder,
-            self.cell(after, fold).weights if after else None,
-            self.codes,
+            self.encoder, self.cell(after, fold).weights if after else None, self.codes,
             self.work / f"{mode}-{self.repeat}-{fold}",
             params.compute.checkpoint_seconds,
-        )
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -201,17 +196,10 @@ def parent_run(params: Params, stage: str, pairing: str, work: Path) -> Abstract
 
 
 def write_cells(
-    out: Path,
-    params: Params,
-    description: Description,
-    music: str,
-    finished: Sequence[Finished],
-    parent: Run,
-    baselines: Sequence[Baseline] = (),
-    *,
-    key: str,
+    out: Path, params: Params, description: Description, music: str, finished: Sequence[Finished],
+    parent: Run, baselines: Sequence[Baseline] = (), *, key: str,
     missing: Mapping[str, str] | None = None,
-) -> None:
+) -> None:  # fmt: skip
     """Write the folder `out` whole; `missing` says which controls are left out, and why.
 
     `key` names all that the result depends on: whoever works ahead knows by it what is up to date.

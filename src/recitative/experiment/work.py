@@ -34,7 +34,7 @@ from filelock import FileLock, Timeout
 import recitative
 from recitative.errors import UserError
 from recitative.experiment.places import BUILD, work_folder
-from recitative.files import atomic_folder, read_json, write_json
+from recitative.files import atomic_folder, blake2b, read_json, write_json
 from recitative.params import Params, flatten
 
 PIPELINE, LOCK = Path("dvc.yaml"), Path("dvc.lock")
@@ -46,15 +46,9 @@ _LARGE = 2**28  # bytes of a folder, above which DVC's own hash is taken
 _KEPT = 7 * 24 * 3600.0  # s
 
 
-def file_digest(path: Path) -> str:
-    """Hash of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
 def content_key(*parts: Any) -> str:
     """A short hash of JSON-able values and of files' contents (given as Path)."""
-    return _digest([file_digest(part) if isinstance(part, Path) else part for part in parts])
+    return _digest([blake2b(part) if isinstance(part, Path) else part for part in parts])
 
 
 # --- the key ---------------------------------------------------------------------------------------

@@ -19,8 +19,7 @@ from recitative.evaluation.metrics import check_predictions
 from recitative.evaluation.overall import format_effects, overall_effects
 from recitative.evaluation.verdicts import Agreement, Evidence, Pretraining, format_verdicts, judge
 from recitative.experiment.places import CLAIMS, INDEX, PRETRAIN, SPLITS, prediction_folders
-from recitative.experiment.work import file_digest
-from recitative.files import atomic_folder, read_csv, read_json, write_csv, write_json
+from recitative.files import atomic_folder, blake2b, read_csv, read_json, write_csv, write_json
 from recitative.params import Params
 from recitative.seeding import derive_rng
 from recitative.tracking import past_runs
@@ -77,7 +76,7 @@ def earlier_predictions(params: Params, labels: str) -> Iterator[RunPredictions]
     Raises:
         UserError: a table in the MLflow store cannot be scored.
     """
-    hashes = {music: file_digest(SPLITS / f"music-{music}.csv") for music in MUSIC}
+    hashes = {music: blake2b(SPLITS / f"music-{music}.csv") for music in MUSIC}
     same = {"size": params.size, "transfer.head": params.transfer.head}
     for found in past_runs.predictions_of(hashes, params.protocol, labels, same):
         check_predictions(found.table, f"MLflow run {found.run_id}: predictions.csv")

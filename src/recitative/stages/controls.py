@@ -11,27 +11,15 @@ import pandas as pd
 from recitative.audio import load_audio
 from recitative.corpora.certificate import require_clean
 from recitative.corpora.indexing import read_index
-from recitative.experiment import labels
+from recitative.experiment import labels, repeats
 from recitative.experiment.cell import label, scores
 from recitative.experiment.music import classifier_description, load_music
 from recitative.experiment.parallel import in_parallel
 from recitative.experiment.places import DATA, INDEX, SPLITS
-from recitative.experiment.repeats import (
-    Baseline,
-    Repeat,
-    log_predictions,
-    parent_run,
-    run_repeats,
-    summary_lines,
-    write_cells,
-)
+from recitative.experiment.repeats import Baseline, Repeat
 from recitative.experiment.speech import pretrained_description
 from recitative.experiment.work import RESULT, Work, publish_stage
-from recitative.learning.baselines import (
-    opensmile_functionals,
-    opensmile_installed,
-    predict_baseline,
-)
+from recitative.learning import baselines
 from recitative.learning.compute import Compute
 from recitative.learning.config import TRANSFER_MODES
 from recitative.params import Params
@@ -49,7 +37,7 @@ def run(params: Params, music: str) -> None:
     others = [other for other in MUSIC if other != music]
     out = publish_stage(params, "controls", music, others, partial(_run, params))
     left_out = (f"{name}: left out: {why}" for name, why in _missing(params.controls.names).items())
-    for line in [*summary_lines(out), *left_out]:
+    for line in [*repeats.summary_lines(out), *left_out]:
         click.echo(f"none2{music} {line}")
 
 
@@ -62,7 +50,9 @@ def _run(params: Params, works: dict[str, Work]) -> None:
     description = classifier_description(params, pretrained_description(params))
     with ExitStack() as stack:
         parents = {
-            music: stack.enter_context(parent_run(params, "controls", f"none2{music}", work.folder))
+            music: stack.enter_context(
+                repeats.parent_run(params, "controls", f"none2{music}", work.folder)
+            )
             for music, work in works.items()
         }
         # One process a mode and repeat, the longest first: a network from scratch.
@@ -74,7 +64,7 @@ def _run(params: Params, works: dict[str, Work]) -> None:
             if mode in names
             for repeat in range(transfer.repeats)
         ]  # fmt: skip
-        finished = run_repeats(networks)
+        finished = repeats.run_repeats(networks)
         tasks = [
             (params, music, name, repeat, parents[music].id)
             for music in works
@@ -82,14 +72,14 @@ def _run(params: Params, works: dict[str, Work]) -> None:
             if name not in TRANSFER_MODES
             for repeat in range(transfer.repeats if name == "stratified" else 1)
         ]
-        baselines = in_parallel(_baseline, tasks, params.compute)
+        others = in_parallel(_baseline, tasks, params.compute)
         for music, work in works.items():
-            write_cells(
+            repeats.write_cells(
                 work.folder / RESULT, params, description, music,
                 [done for of, modes in zip(networks, finished, strict=True) if of.music == music
                  for done in modes],
                 parents[music],
-                [found for (_, of, *_), found in zip(tasks, baselines, strict=True) if of == music],
+                [found for (_, of, *_), found in zip(tasks, others, strict=True) if of == music],
                 key=work.key,
                 missing=missing,
             )  # fmt: skip
@@ -97,12 +87,10 @@ def _run(params: Params, works: dict[str, Work]) -> None:
 
 def _missing(names: Sequence[str]) -> dict[str, str]:
     """The controls that cannot be run here, and why; the report says so in their place."""
-    if "opensmile_svm" in names and not opensmile_installed():
-        why = (
-            "opensmile is not installed: `pip install opensmile`, then `dvc repro --force controls`"
-        )
-        return {"opensmile_svm": why}
-    return {}
+    if "opensmile_svm" not in names or baselines.opensmile_installed():
+        return {}
+    how = "`pip install opensmile`, then `dvc repro --force controls`"
+    return {"opensmile_svm": f"opensmile is not installed: {how}"}
 
 
 def _baseline(params: Params, music: str, name: str, repeat: int, parent: str) -> Baseline:
@@ -116,7 +104,7 @@ def _baseline(params: Params, music: str, name: str, repeat: int, parent: str) -
         paths = {clip.id: DATA / clip.path for clip in read_index(INDEX, role)}
         rate = params.features.sample_rate
         signals = (load_audio(paths[clip], rate) for clip in segments.clips)
-        functionals = opensmile_functionals(signals, rate)
+        functionals = baselines.opensmile_functionals(signals, rate)
     with open_run(
         f"none2{music} {name} {repeat}",
         labels.run_params(params, cell, "features", "balance", "split"),
@@ -127,10 +115,10 @@ def _baseline(params: Params, music: str, name: str, repeat: int, parent: str) -
         tables = []
         for fold, parts in enumerate(folds):
             seed = derive_seed(params.seed, "controls", music, name, repeat, fold)
-            predicted = predict_baseline(name, segments, parts, seed, functionals)
+            predicted = baselines.predict_baseline(name, segments, parts, seed, functionals)
             table = segments.predictions(parts.test, predicted.astype(np.float64))
             tables.append(label(table, params.pretrain.arch, name, repeat, fold))
         table = pd.concat(tables, ignore_index=True)
         tracked.log_metrics({f"test_{key}": value for key, value in scores(table).items()})
-        log_predictions(tracked, table)
+        repeats.log_predictions(tracked, table)
     return Baseline(name, repeat, tracked.id, table)

@@ -16,24 +16,10 @@ from recitative.corpora.certificate import audit_splits, require_clean
 from recitative.corpora.demo import is_synthetic
 from recitative.corpora.indexing import read_index
 from recitative.errors import UserError
-from recitative.evaluation.promotion import (
-    Gate,
-    Songs,
-    above_champion,
-    averaged,
-    beside,
-    gates,
-    task_scores,
-)
+from recitative.evaluation import promotion
+from recitative.evaluation.promotion import Gate, Songs, above_champion, averaged
 from recitative.evaluation.statistics import Estimate
-from recitative.experiment.places import (
-    CONTROLS,
-    DATA,
-    INDEX,
-    REGISTRY,
-    SPLITS,
-    TRANSFER,
-)
+from recitative.experiment.places import CONTROLS, DATA, INDEX, REGISTRY, SPLITS, TRANSFER
 from recitative.files import atomic_folder, read_json, write_json
 from recitative.learning.config import TRANSFER_MODES
 from recitative.models.storage import DESCRIPTION, weights_path
@@ -100,13 +86,13 @@ def _decide(params: Params, music: str, leaks: list[str]) -> dict[str, Any]:
     table = _ensemble(cell.path.with_name("predictions.csv"), cell.mode)
     songs = Songs.of(table, digests)
     rng = derive_rng(params.seed, "register", music)
-    conditions = gates(songs, leaks, params.registry.min_recall, draws, rng)
+    conditions = promotion.gates(songs, leaks, params.registry.min_recall, draws, rng)
     said = [
-        beside(songs, Songs.of(control, digests), mode, draws, rng)
+        promotion.beside(songs, Songs.of(control, digests), mode, draws, rng)
         for mode in ("random_encoder", "scratch")
         if not (control := _ensemble(CONTROLS / music / "predictions.csv", mode)).empty
     ]
-    scores = task_scores(table, draws, rng)
+    scores = promotion.task_scores(table, draws, rng)
     synthetic = is_synthetic(DATA, INDEX)
     tags = {
         "pairing": cell.pairing,
@@ -118,13 +104,8 @@ def _decide(params: Params, music: str, leaks: list[str]) -> dict[str, Any]:
     }
     version = _register(name, cell, table.assign(digest=table["clip"].map(digests)), tags)
     if _is_experiment():
-        conditions.append(
-            Gate(
-                "no_experiment",
-                False,
-                f"an experiment never moves the champion; `recitative promote {version.short}` does",
-            )
-        )
+        why = f"an experiment never moves the champion; `recitative promote {version.short}` does"
+        conditions.append(Gate("no_experiment", False, why))
     while True:
         champion = registry.by_alias(name, registry.CHAMPION)
         rng = derive_rng(params.seed, "champion", music)
@@ -136,9 +117,10 @@ def _decide(params: Params, music: str, leaks: list[str]) -> dict[str, Any]:
     alias = registry.CHAMPION if passed else registry.CHALLENGER
     registry.set_alias(version, alias)
     verdicts = {f"gate.{gate.name}": gate for gate in judged} | {gate.name: gate for gate in said}
+    told = {k: f"{'yes' if gate.passed else 'no'}: {gate.reason}" for k, gate in verdicts.items()}
     registry.describe(
         version,
-        {"decision": alias} | {key: _verdict(gate) for key, gate in verdicts.items()},
+        {"decision": alias} | told,
         _about(cell, params, scores, len(songs.true), synthetic),
         ABOUT_MODEL.format(language=LANGUAGES[music]),
     )
@@ -198,12 +180,9 @@ def _register(
 
 
 def _against(
-    champion: registry.Version | None,
-    version: registry.Version,
-    songs: Songs,
-    draws: int,
+    champion: registry.Version | None, version: registry.Version, songs: Songs, draws: int,
     rng: np.random.Generator,
-) -> Gate:
+) -> Gate:  # fmt: skip
     """Whether the candidate may take the champion's place."""
     if champion is None:
         return above_champion(songs, None, draws, rng)
@@ -260,7 +239,3 @@ def _about(
 
 def _number(version: registry.Version | None) -> str | None:
     return version.number if version else None
-
-
-def _verdict(gate: Gate) -> str:
-    return f"{'yes' if gate.passed else 'no'}: {gate.reason}"

@@ -2,22 +2,18 @@
 
 from contextlib import ExitStack
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import click
 
 from recitative.corpora.certificate import require_clean
+from recitative.experiment import repeats
 from recitative.experiment.cell import load_encoder
 from recitative.experiment.music import classifier_description, load_music
 from recitative.experiment.parallel import in_parallel
 from recitative.experiment.places import INDEX, PRETRAIN, SPLITS
-from recitative.experiment.repeats import (
-    Repeat,
-    parent_run,
-    run_repeats,
-    summary_lines,
-    write_cells,
-)
+from recitative.experiment.repeats import Repeat
 from recitative.experiment.work import RESULT, Work, publish_stage
 from recitative.files import read_json
 from recitative.learning.compute import Compute
@@ -39,7 +35,7 @@ def run(params: Params, pairing: str) -> None:
     require_clean(SPLITS, INDEX, allow_leaks=params.split.leak == "released")
     others = [one for one in PAIRINGS if one != pairing and _weights(one).exists()]
     out = publish_stage(params, "transfer", pairing, others, partial(_train, params))
-    for line in summary_lines(out):
+    for line in repeats.summary_lines(out):
         click.echo(f"{pairing} {line}")
 
 
@@ -48,7 +44,9 @@ def _train(params: Params, works: dict[str, Work]) -> None:
     reap()
     with ExitStack() as stack:
         parents = {
-            pairing: stack.enter_context(parent_run(params, "transfer", pairing, work.folder))
+            pairing: stack.enter_context(
+                repeats.parent_run(params, "transfer", pairing, work.folder)
+            )
             for pairing, work in works.items()
         }
         uncoded = [
@@ -57,20 +55,19 @@ def _train(params: Params, works: dict[str, Work]) -> None:
             if not (work.folder / CODES).exists()
         ]
         in_parallel(_encode, uncoded, params.compute)
-        repeats = {
-            pairing: [
+        count = params.transfer.repeats
+        finished = repeats.run_repeats(
+            [
                 _repeat(params, pairing, work.folder, parents[pairing], repeat)
-                for repeat in range(params.transfer.repeats)
+                for pairing, work in works.items()
+                for repeat in range(count)
             ]
-            for pairing, work in works.items()
-        }
-        finished = iter(run_repeats([each for some in repeats.values() for each in some]))
-        for pairing, work in works.items():
-            mine = [done for _ in repeats[pairing] for done in next(finished)]
-            music = pairing.split("2")[1]
-            write_cells(
-                work.folder / RESULT, params, _description(params, pairing), music, mine,
-                parents[pairing], key=work.key,
+        )
+        for number, (pairing, work) in enumerate(works.items()):
+            mine = chain.from_iterable(finished[number * count : (number + 1) * count])
+            repeats.write_cells(
+                work.folder / RESULT, params, _description(params, pairing), pairing.split("2")[1],
+                list(mine), parents[pairing], key=work.key,
             )  # fmt: skip
 
 
@@ -98,15 +95,7 @@ def _repeat(params: Params, pairing: str, work: Path, parent: Run, repeat: int) 
     wanted = {*modes} | {before for mode in modes if (before := TRANSFER_MODES[mode].after)}
     speech, music = pairing.split("2")
     return Repeat(
-        params,
-        params.transfer,
-        _description(params, pairing),
-        speech,
-        music,
-        tuple(name for name in TRANSFER_MODES if name in wanted),
-        repeat,
-        _weights(pairing),
-        work / CODES,
-        work,
-        parent.id,
-    )
+        params, params.transfer, _description(params, pairing), speech, music,
+        tuple(name for name in TRANSFER_MODES if name in wanted), repeat, _weights(pairing),
+        work / CODES, work, parent.id,
+    )  # fmt: skip

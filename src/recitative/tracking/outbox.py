@@ -37,10 +37,7 @@ class Outbox:
 
     def add(self, metrics: Sequence["Metric"]) -> None:
         """Put metrics on disk."""
-        lines = [
-            json.dumps([metric.key, metric.value, metric.timestamp, metric.step]) + "\n"
-            for metric in metrics
-        ]
+        lines = [json.dumps([m.key, m.value, m.timestamp, m.step]) + "\n" for m in metrics]
         with self._lock(), self.path.open("ab") as out:
             out.truncate(_whole(self.path))
             out.write("".join(lines).encode())
@@ -58,8 +55,7 @@ class Outbox:
             if not self.path.exists() or not answers():
                 return
             kept = self.path.read_bytes()[: _whole(self.path)]
-            rows = [json.loads(line) for line in kept.splitlines()]
-            metrics = [Metric(*row) for row in rows]
+            metrics = [Metric(*json.loads(line)) for line in kept.splitlines()]
             try:
                 with _once():
                     for first in range(0, len(metrics), _BATCH):
@@ -93,9 +89,8 @@ def _once() -> Iterator[None]:
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[_TRIES]
-        else:
+        del os.environ[_TRIES]
+        if before is not None:
             os.environ[_TRIES] = before
 
 

@@ -166,14 +166,13 @@ def pretraining_runs(protocol: str) -> list[PretrainingRun]:
 
 def _finished(where: str) -> list[Any]:
     """Every finished run that the filter lets through, newest first."""
-    import mlflow
-
-    return mlflow.search_runs(  # type: ignore[no-any-return]  # page by page
-        [experiment_id()],
-        f"attributes.status = 'FINISHED' AND {where}",
-        order_by=["attributes.start_time DESC"],
-        output_format="list",
-    )
+    where, newest = f"attributes.status = 'FINISHED' AND {where}", ["attributes.start_time DESC"]
+    page = client().search_runs([experiment_id()], where, order_by=newest, page_token=None)
+    found = list(page)
+    while token := page.token:
+        page = client().search_runs([experiment_id()], where, order_by=newest, page_token=token)
+        found += page
+    return found
 
 
 def _number(found: Any, name: str, kind: Callable[[str], Any] = float) -> Any:
