@@ -41,18 +41,11 @@ _UNKNOWN_FRAMES = 2**62  # libsndfile reports 2^63 - 1 where a header does not s
 
 
 class AudioError(UserError):
-    """One file that cannot be used, and why.
-
-    Attributes:
-        path: the file.
-        fault: its kind.
-        reason: a phrase that begins with the kind, e.g. "silent: its peak is 0".
-    """
+    """One file that cannot be used, and why: `reason` begins with the fault, its kind."""
 
     def __init__(self, path: Path, fault: Fault, detail: str) -> None:
         super().__init__(path, fault, detail)
-        self.path = path
-        self.fault = fault
+        self.path, self.fault = path, fault
         self.reason = f"{fault}: {detail}"
 
     def __str__(self) -> str:
@@ -80,14 +73,10 @@ def read_header(path: Path) -> Header:
 
 
 def load_audio(path: Path, sample_rate: int = 16000) -> Samples:
-    """Decode a file, mix it down to mono and resample it.
+    """Decode a file, mix it down to mono and resample it to `sample_rate`, Hz.
 
     The downmix is the mean over the channels and the resampler soxr's HQ, as in `librosa.load`,
-    whose samples these are.
-
-    Args:
-        path: a file in any format that libsndfile reads; the name's ending does not matter.
-        sample_rate: of the result, Hz.
+    whose samples these are. The name's ending does not matter.
 
     Returns:
         samples (n,), float32, not normalised, of any length > 0.

@@ -76,15 +76,10 @@ def _fault(clip: IndexedClip, path: Path, sample_rate: int, least: float) -> Aud
 def _audit_role(
     index: RoleIndex, paths: dict[str, set[str]], found: Sequence[AudioError | None]
 ) -> RoleAudit:
-    problems = [
-        *index.problems,
-        *(
-            Problem(clip.path, error.reason)
-            for clip, error in zip(index.clips, found, strict=True)
-            if error
-        ),
-    ]
-    good = [clip.seconds for clip, error in zip(index.clips, found, strict=True) if not error]
+    decoded = list(zip(index.clips, found, strict=True))
+    bad = [Problem(clip.path, error.reason) for clip, error in decoded if error]
+    problems = [*index.problems, *bad]
+    good = [clip.seconds for clip, error in decoded if not error]
     faults = Counter(problem.reason.partition(":")[0] for problem in problems)
     labels = Counter(clip.quadrant for clip in index.clips if clip.quadrant)
     digests = dict.fromkeys(clip.digest for clip in index.clips)
@@ -119,10 +114,9 @@ def format_audit(audits: Sequence[RoleAudit]) -> str:
             lines += ["  " + " = ".join(names) for names in audit.duplicates]
         if audit.problems:
             lines += ["", f"{audit.role}: problems"]
-            lines += [
-                f"  {problem.path}: {problem.reason} ({'kept' if problem.kept else 'left out'})"
-                for problem in audit.problems
-            ]
+            for problem in audit.problems:
+                state = "kept" if problem.kept else "left out"
+                lines.append(f"  {problem.path}: {problem.reason} ({state})")
     return "\n".join(lines)
 
 

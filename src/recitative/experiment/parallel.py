@@ -7,7 +7,7 @@ share the project's folder and its environment; a task runs there as it would he
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -74,14 +74,10 @@ def in_parallel(
     if not tasks:
         return []
     if compute.backend != "loky":
-        with _backend(compute) as count:
-            site = Site.here()
-            work_there = partial(_there, site, compute.threads, work)
-            return list(
-                Parallel(n_jobs=min(count, len(tasks)), batch_size=1)(
-                    delayed(work_there)(*task) for task in tasks
-                )
-            )
+        with _ray(compute) if compute.backend == "ray" else _dask(compute) as count:
+            work_there = partial(_there, Site.here(), compute.threads, work)
+            parallel = Parallel(n_jobs=min(count, len(tasks)), batch_size=1)
+            return list(parallel(delayed(work_there)(*task) for task in tasks))
     parallel = Parallel(n_jobs=min(compute.processes, len(tasks)), backend="loky")
     try:
         return list(parallel(delayed(_alone)(compute.threads, work, *task) for task in tasks))
@@ -121,17 +117,13 @@ def _alone(threads: int, work: Callable[..., T], *task: Any) -> T:
     return work(*task)
 
 
-def _backend(compute: ComputeConfig) -> AbstractContextManager[int]:
-    """Joblib runs on what `compute.backend` names; how many tasks fit there side by side.
+@contextmanager
+def _ray(compute: ComputeConfig) -> Iterator[int]:
+    """Joblib runs on Ray; how many tasks fit there side by side.
 
     Raises:
         UserError: its package is not installed, no cluster answers, or it has not enough GPUs.
     """
-    return _ray(compute) if compute.backend == "ray" else _dask(compute)
-
-
-@contextmanager
-def _ray(compute: ComputeConfig) -> Iterator[int]:
     _require("ray", "ray")
     import ray
     from joblib import parallel_config
@@ -146,11 +138,8 @@ def _ray(compute: ComputeConfig) -> Iterator[int]:
     there = ray.cluster_resources()
     register_ray()
     # Restarts are counted; retries are not: each call that fails while a death is found out is one.
-    arguments: dict[str, float] = {
-        "max_restarts": RETRIES,
-        "max_task_retries": -1,
-        "num_cpus": _CPUS,
-    }
+    arguments: dict[str, float] = {"max_restarts": RETRIES, "max_task_retries": -1}
+    arguments["num_cpus"] = _CPUS
     if compute.gpus_per_task:
         arguments["num_gpus"] = compute.gpus_per_task
     with parallel_config(backend="ray", ray_remote_args=arguments):
@@ -159,6 +148,7 @@ def _ray(compute: ComputeConfig) -> Iterator[int]:
 
 @contextmanager
 def _dask(compute: ComputeConfig) -> Iterator[int]:
+    """The same on Dask."""
     _require("distributed", "dask")
     from distributed import Client
     from joblib import parallel_config
@@ -177,9 +167,8 @@ def _dask(compute: ComputeConfig) -> Iterator[int]:
         try:
             client.wait_for_workers(1, timeout=_PATIENCE)
         except TimeoutError as error:
-            raise UserError(
-                f"{address}: a scheduler without workers; start some: `dask worker`"
-            ) from error
+            what = "a scheduler without workers; start some: `dask worker`"
+            raise UserError(f"{address}: {what}") from error
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
         cores = sum(worker["nthreads"] for worker in workers)
         gpus = sum(worker["resources"].get("GPU", 0) for worker in workers)

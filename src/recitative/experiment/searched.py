@@ -17,12 +17,8 @@ from recitative.params import Params
 BEST = SEARCH / "best.yaml"
 PAGE = SEARCH / "search.html"
 RUNS = SEARCH / "run.json"  # ids of the study's run and of the trials': best.yaml has none
-_SHARED = {
-    "learning_rate": "pretrain",
-    "decay": "pretrain",
-    "batch_size": "pretrain",
-    "dropout": "encoder",
-}
+_SHARED = dict.fromkeys(("learning_rate", "decay", "batch_size"), "pretrain")
+_SHARED["dropout"] = "encoder"
 
 
 def searchable(params: Params) -> dict[str, str]:
@@ -50,11 +46,11 @@ def space_of(params: Params) -> dict[str, Dimension]:
     """
     arch, config = params.pretrain.arch, params.search
     declared, known = config.space.get(arch, {}), searchable(params)
+    here = f"params.yaml: search.space.{arch}"
     for name in declared:
         if name not in known:
             raise UserError(
-                f"params.yaml: search.space.{arch}.{name}: no such parameter to search; known: "
-                f"{', '.join(known)}"
+                f"{here}.{name}: no such parameter to search; known: {', '.join(known)}"
             )
     names = tuple(declared) if config.over == "all" else config.over
     for name in names:
@@ -67,15 +63,11 @@ def space_of(params: Params) -> dict[str, Dimension]:
             try:
                 with_values(params, {name: value})
             except ValidationError as error:
-                what = error.errors()[0]["msg"]
-                raise UserError(
-                    f"params.yaml: search.space.{arch}.{name}: {value!r} cannot be "
-                    f"{known[name]}.{name}: {what}"
-                ) from error
+                what = f"{value!r} cannot be {known[name]}.{name}: {error.errors()[0]['msg']}"
+                raise UserError(f"{here}.{name}: {what}") from error
     if not names:
         raise UserError(
-            f"params.yaml: search.space.{arch}: nothing to search; name a parameter there, or set "
-            "search.trials to 0"
+            f"{here}: nothing to search; name a parameter there, or set search.trials to 0"
         )
     return {name: declared[name] for name in names}
 
