@@ -14,25 +14,15 @@ import yaml
 from pydantic import BaseModel, Field, SerializeAsAny, ValidationError
 
 from recitative.config import Section
+from recitative.corpora import base
 from recitative.corpora.balance import BalanceConfig
-from recitative.corpora.base import (
-    SOURCE_ROLES,
-    DatasetConfig,
-    dataset_config,
-    parse_dataset_config,
-)
+from recitative.corpora.base import SOURCE_ROLES, DatasetConfig
 from recitative.corpora.demo import DemoConfig
 from recitative.corpora.splits import SplitConfig
 from recitative.errors import UserError
 from recitative.evaluation import AgreementConfig, EvaluateConfig
 from recitative.features.mel import FeatureConfig
-from recitative.learning.config import (
-    ArchConfig,
-    ComputeConfig,
-    ControlsConfig,
-    PretrainConfig,
-    TransferConfig,
-)
+from recitative.learning import config as learning
 from recitative.learning.search.space import SearchConfig
 from recitative.models import ARCHITECTURES, config_of
 from recitative.models.config import CPCConfig, EncoderConfig, SCAEConfig
@@ -68,19 +58,19 @@ class Params(Section):
     scae: SCAEConfig
     cpc: CPCConfig
     search: SearchConfig = Field(default_factory=SearchConfig)
-    pretrain: PretrainConfig
-    transfer: TransferConfig
-    controls: ControlsConfig
+    pretrain: learning.PretrainConfig
+    transfer: learning.TransferConfig
+    controls: learning.ControlsConfig
     agreement: AgreementConfig
     evaluate: EvaluateConfig
     registry: RegistryConfig
     report: ReportConfig
-    compute: ComputeConfig = Field(default_factory=ComputeConfig)
+    compute: learning.ComputeConfig = Field(default_factory=learning.ComputeConfig)
 
     @property
-    def arch(self) -> ArchConfig:
+    def arch(self) -> learning.ArchConfig:
         """The section of the present architecture, `pretrain.arch`."""
-        section: ArchConfig = getattr(self, self.pretrain.arch)
+        section: learning.ArchConfig = getattr(self, self.pretrain.arch)
         return section
 
 
@@ -88,10 +78,8 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested sections as one level of dotted names."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
+        deeper = isinstance(value, dict)
+        flat |= flatten(value, f"{prefix}{name}.") if deeper else {f"{prefix}{name}": value}
     return flat
 
 
@@ -116,11 +104,9 @@ def resolve(values: dict[str, Any], source: str) -> Origins:
         UserError: a switch has an unknown value, or nothing decides an `auto`.
     """
     for switch, known in (("size", SIZES), ("protocol", PROTOCOLS)):
-        if values.get(switch) not in tuple(known):
-            raise UserError(
-                f"{source}: {switch}: {values.get(switch)!r} is not known; "
-                f"choose one of {', '.join(known)}"
-            )
+        if (given := values.get(switch)) not in tuple(known):
+            choice = f"choose one of {', '.join(known)}"
+            raise UserError(f"{source}: {switch}: {given!r} is not known; {choice}")
     by_protocol, by_size = PROTOCOLS[values["protocol"]], SIZES[values["size"]]
     origins: Origins = {}
     for name, value in flatten(values).items():
@@ -182,10 +168,8 @@ def _require_plain(
 ) -> None:
     """Raise UserError for a key that stands twice, or an alias that contains itself."""
     if node in above:
-        line = node.start_mark.line + 1
-        raise UserError(
-            f"{path}: line {line}: {name}: *… names what it is a part of; write the value out"
-        )
+        at = f"{path}: line {node.start_mark.line + 1}: {name}"
+        raise UserError(f"{at}: *… names what it is a part of; write the value out")
     if isinstance(node, yaml.SequenceNode):
         for number, item in enumerate(node.value):
             _require_plain(item, path, f"{name}.{number}", (*above, node))
@@ -224,12 +208,11 @@ def _checked(values: dict[str, Any], source: str) -> tuple[Params, Origins]:
         datasets = {}
     for role, section in datasets.items():
         if role not in SOURCE_ROLES:
-            raise UserError(
-                f"{source}: datasets.{role}: unknown role; known: {', '.join(SOURCE_ROLES)}"
-            )
+            known = ", ".join(SOURCE_ROLES)
+            raise UserError(f"{source}: datasets.{role}: unknown role; known: {known}")
         if isinstance(section, dict):
-            with _one_line(source, dataset_config(role, section), f"datasets.{role}."):
-                datasets[role] = parse_dataset_config(role, section)
+            with _one_line(source, base.dataset_config(role, section), f"datasets.{role}."):
+                datasets[role] = base.parse_dataset_config(role, section)
     with _one_line(source, Params):
         params = Params.model_validate(values)
     config_of(params.pretrain.arch)
@@ -269,11 +252,10 @@ def _names(model: type[BaseModel], sections: Sequence[str]) -> list[str]:
     """The parameters of a section, by the names that lead to it; none where it is no section."""
     for name in sections:
         field = model.model_fields.get(name)
-        if not field or not isinstance(field.annotation, type):
+        kind = field.annotation if field else None
+        if not isinstance(kind, type) or not issubclass(kind, BaseModel):
             return []
-        if not issubclass(field.annotation, BaseModel):
-            return []
-        model = field.annotation
+        model = kind
     return list(model.model_fields)
 
 

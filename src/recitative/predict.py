@@ -18,15 +18,8 @@ from recitative.features.mel import FeatureConfig, log_mel
 from recitative.learning.compute import Compute
 from recitative.learning.config import ComputeConfig
 from recitative.learning.transfer import EVALUATION_BATCH, probabilities
+from recitative.models import storage
 from recitative.models.classifier import EmotionClassifier
-from recitative.models.storage import (
-    Description,
-    load_classifiers,
-    locate,
-    not_described,
-    read_description,
-    weights_files,
-)
 from recitative.vocabulary import QUADRANTS
 
 
@@ -61,7 +54,7 @@ class Predictor:
     """One or more trained classifiers, whose probabilities are averaged, ready to hear files."""
 
     models: tuple[EmotionClassifier, ...]
-    description: Description
+    description: storage.Description
     compute: Compute
 
     @staticmethod
@@ -77,17 +70,17 @@ class Predictor:
         Raises:
             UserError: there is no model, its files do not fit together, or they were changed.
         """
-        path, member = locate(place)
-        description = read_description(path)
+        path, member = storage.locate(place)
+        description = storage.read_description(path)
         try:
             features = FeatureConfig.model_validate(description["features"])
-            if (features.n_mels, features.segment_frames) != tuple(
-                description[size] for size in ("n_mels", "frames")
-            ):
+            size = description["n_mels"], description["frames"]
+            if (features.n_mels, features.segment_frames) != size:
                 raise ValueError("features and network differ in bands or frames")
-            models = load_classifiers(description, weights_files(path, description, member))
+            files = storage.weights_files(path, description, member)
+            models = storage.load_classifiers(description, files)
         except (ValueError, KeyError, TypeError, RuntimeError, MemoryError) as error:
-            raise not_described(path, error) from error
+            raise storage.not_described(path, error) from error
         compute = compute or Compute.decide(ComputeConfig())
         for model in models:
             compute.place(model)
@@ -106,10 +99,8 @@ class Predictor:
         frames = log_mel(samples, features)
         span, hop = features.segment_frames, features.segment_hop
         if len(frames) < span:
-            needed = (span - 1) * features.hop_length / features.sample_rate
-            raise UserError(
-                f"{path}: {seconds:.2f} s is too short; at least {needed:.2f} s are needed"
-            )
+            least = f"{(span - 1) * features.hop_length / features.sample_rate:.2f} s"
+            raise UserError(f"{path}: {seconds:.2f} s is too short; at least {least} are needed")
         starts = np.arange(0, len(frames) - span + 1, hop)
         table = np.concatenate(list(self._probabilities(frames, starts, span)))
         if not np.isfinite(table).all():
@@ -129,9 +120,8 @@ class Predictor:
         self, frames: np.ndarray, starts: np.ndarray, span: int
     ) -> Iterator[np.ndarray]:
         for first in range(0, len(starts), EVALUATION_BATCH):
-            batch = np.stack(
-                [frames[s : s + span].T for s in starts[first : first + EVALUATION_BATCH]]
-            )
+            chosen = starts[first : first + EVALUATION_BATCH]
+            batch = np.stack([frames[start : start + span].T for start in chosen])
             x = self.compute.batch({"x": torch.from_numpy(batch)[:, None]})
             each = [probabilities(model, x, self.compute) for model in self.models]
             yield np.mean(each, axis=0)
@@ -139,11 +129,7 @@ class Predictor:
 
 def emotion(row: np.ndarray, start: float, end: float) -> Emotion:
     """Six probabilities (Q1..Q4, arousal, valence) as an Emotion."""
-    return Emotion(
-        round(start, 3),
-        round(end, 3),
-        QUADRANTS[int(row[:4].argmax())],
-        {name: round(float(p), 4) for name, p in zip(QUADRANTS, row, strict=False)},
-        round(float(row[4]), 4),
-        round(float(row[5]), 4),
-    )
+    *quadrants, arousal, valence = (round(float(p), 4) for p in row)
+    each = dict(zip(QUADRANTS, quadrants, strict=True))
+    top = QUADRANTS[int(row[:4].argmax())]
+    return Emotion(round(start, 3), round(end, 3), top, each, arousal, valence)

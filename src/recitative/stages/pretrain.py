@@ -1,6 +1,7 @@
 """`recitative pretrain LANGUAGE`: self-supervised training on speech -> build/pretrain/<language>/."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from recitative.learning.checkpoint import Checkpoint
 from recitative.learning.compute import Compute
 from recitative.learning.pretraining import Pretraining, prepare
 from recitative.learning.ranks import Ranks, launch
-from recitative.learning.training import ALONE, fit
+from recitative.learning.training import ALONE, Epoch, fit
 from recitative.models.storage import save_weights
 from recitative.params import Params
 from recitative.reports.figures import history_figure
@@ -79,11 +80,11 @@ def _make(params: Params, works: dict[str, Work]) -> None:
         (Training(searched, language, found, parent_run_id(), work.key), work.folder)
         for language, work in works.items()
     ]
-    if params.compute.strategy == "ddp":  # a training has all devices: one after the other
-        for task in tasks:
-            train(*task)
+    if params.compute.strategy != "ddp":
+        in_parallel(train, tasks, params.compute)
         return
-    in_parallel(train, tasks, params.compute)
+    for task in tasks:  # each has all devices
+        train(*task)
 
 
 def train(training: Training, work: Path) -> None:
@@ -104,13 +105,17 @@ def _of_many(ranks: Ranks, training: Training, work: Path) -> None:
     if not ranks.rank:
         _train(training, work, ranks)
         return
-    compute = Compute.decide(params.compute)
-    made = _prepare(training)
-    for _ in fit(
-        made.model, made.train, made.validation, made.config, compute, training.seed,
-        _checkpoint(training, work), ranks,
-    ):  # fmt: skip
+    for _ in _epochs(training, _prepare(training), work, ranks):
         stop_without(training.stage)
+
+
+def _epochs(training: Training, made: Pretraining, work: Path, ranks: Ranks) -> Iterator[Epoch]:
+    compute = training.params.compute
+    checkpoint = Checkpoint(work / "checkpoint.safetensors", compute.checkpoint_seconds)
+    return fit(
+        made.model, made.train, made.validation, made.config, Compute.decide(compute),
+        training.seed, checkpoint, ranks,
+    )  # fmt: skip
 
 
 def _prepare(training: Training) -> Pretraining:
@@ -123,10 +128,6 @@ def _prepare(training: Training) -> Pretraining:
         model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(made.model)  # type: ignore[no-untyped-call]
         return replace(made, model=model)
     return made
-
-
-def _checkpoint(training: Training, work: Path) -> Checkpoint:
-    return Checkpoint(work / "checkpoint.safetensors", training.params.compute.checkpoint_seconds)
 
 
 def _train(training: Training, work: Path, ranks: Ranks = ALONE) -> None:
@@ -148,10 +149,7 @@ def _train(training: Training, work: Path, ranks: Ranks = ALONE) -> None:
         ) as tracked,
         atomic_folder(work / RESULT) as folder,
     ):
-        epochs = fit(
-            made.model, made.train, made.validation, config, compute, training.seed,
-            _checkpoint(training, work), ranks,
-        )  # fmt: skip
+        epochs = _epochs(training, made, work, ranks)
         for epoch in tqdm(epochs, f"pretrain {arch} {language}", config.epochs, disable=None):
             history.append(epoch.row())
             tracked.log_metrics(epoch.metrics(), step=epoch.index)
