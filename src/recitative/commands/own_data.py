@@ -11,6 +11,7 @@ import fcntl
 import os
 import shutil
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -45,10 +46,8 @@ def use(params: Params, folder: Path) -> None:
     wanted = sorted({config.folder for config in params.datasets.values()})
     found = [name for name in wanted if (source / name).is_dir()]
     if not found:
-        raise MissingDataError(
-            f"{folder}: none of {', '.join(wanted)} is in it; these are the folders that "
-            "params.yaml names (datasets.*.folder)"
-        )
+        why = "these are the folders that params.yaml names (datasets.*.folder)"
+        raise MissingDataError(f"{folder}: none of {', '.join(wanted)} is in it; {why}")
     if source == DATA.resolve():
         if is_import():
             dvc("remove", str(IMPORT))
@@ -105,20 +104,14 @@ def _link(source: Path, target: Path) -> str:
     target.parent.mkdir(parents=True, exist_ok=True)
     source = source.resolve()
     if not source.is_file():
-        raise MissingDataError(
-            f"{source}: no file (a pipe, or a link to nothing); mend or remove it"
-        )
-    with source.open("rb") as content, target.open("wb") as clone:
-        try:
-            fcntl.ioctl(clone, FICLONE, content.fileno())
-        except OSError:
-            pass  # no copy on write here: try a hard link
-        else:
-            return "reflinked"
-    target.unlink()
-    try:
+        why = "no file (a pipe, or a link to nothing)"
+        raise MissingDataError(f"{source}: {why}; mend or remove it")
+    with source.open("rb") as content, target.open("wb") as clone, suppress(OSError):
+        fcntl.ioctl(clone, FICLONE, content.fileno())
+        return "reflinked"
+    target.unlink()  # no copy on write here
+    with suppress(OSError):  # another file system, or a read-only one
         os.link(source, target)
-    except OSError:  # another file system, or a read-only one
-        shutil.copyfile(source, target)
-        return "copied"
-    return "hard-linked"
+        return "hard-linked"
+    shutil.copyfile(source, target)
+    return "copied"

@@ -1,6 +1,7 @@
 """`recitative predict`: audio files -> emotion over time, on the screen, as JSON, as a picture."""
 
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 import click
@@ -32,27 +33,20 @@ def run(
             click.echo(f"error: {error}", err=True)
             continue
         click.echo(describe(heard[-1]))
-    if heard:
-        try:
-            _write(heard, name, json_file, plot_file)
-        except OSError as error:
-            raise UserError(
-                f"{error.filename2 or error.filename}: cannot be written "
-                f"({(error.strerror or str(error)).lower()}); name another file"
-            ) from error
+    try:
+        if heard and json_file:
+            write_json(json_file, [one.to_json() | {"model": name} for one in heard])
+        if heard and plot_file:
+            from recitative.reports.circumplex import path_figure
+
+            with atomic_path(plot_file) as temporary:
+                path_figure(heard).savefig(temporary)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename2 or error.filename}: cannot be written "
+            f"({(error.strerror or str(error)).lower()}); name another file"
+        ) from error
     return len(heard) == len(files)
-
-
-def _write(
-    heard: Sequence[Prediction], model: str, json_file: Path | None, plot_file: Path | None
-) -> None:
-    if json_file:
-        write_json(json_file, [one.to_json() | {"model": model} for one in heard])
-    if plot_file:
-        from recitative.reports.circumplex import path_figure
-
-        with atomic_path(plot_file) as temporary:
-            path_figure(heard).savefig(temporary)
 
 
 def describe(heard: Prediction) -> str:
@@ -63,11 +57,8 @@ def describe(heard: Prediction) -> str:
         f"({whole.probabilities[whole.quadrant]:.2f}), arousal {whole.arousal:.2f}, "
         f"valence {whole.valence:.2f}"
     ]
-    before = None
-    for emotion in heard.timeline:
-        if emotion.quadrant != before:
-            lines.append(f"  from {emotion.start:6.1f} s  {emotion.quadrant}")
-        before = emotion.quadrant
+    for quadrant, same in groupby(heard.timeline, lambda emotion: emotion.quadrant):
+        lines.append(f"  from {next(same).start:6.1f} s  {quadrant}")
     return "\n".join(lines)
 
 

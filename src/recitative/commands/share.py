@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from collections import defaultdict
 from pathlib import Path
 
 import click
@@ -32,13 +33,9 @@ def run_check(address: str, endpoint_url: str | None) -> None:
 
 
 def run_publish(model: str, address: str, song: Path | None, endpoint_url: str | None) -> None:
-    """Put a registered model on S3 as a bundle that never changes.
+    """Put a registered model (``mer-eng/3``) below ``s3://bucket/prefix``, as a bundle.
 
-    Args:
-        model: ``mer-eng``, ``mer-eng/3`` or ``models:/mer-eng@champion``.
-        address: ``s3://bucket/prefix``.
-        song: what the model says of it goes with it, so that a reader can compare.
-        endpoint_url: of a server that is not Amazon's.
+    What the model says of `song` goes with it, so that a reader can compare.
 
     Raises:
         UserError: no such model, the song cannot be heard, or the server fails.
@@ -51,10 +48,10 @@ def run_publish(model: str, address: str, song: Path | None, endpoint_url: str |
         weights = weights_files(described, read_description(described))
         for path in (described, *(file.path for file in weights)):
             shutil.copyfile(path, folder / path.name)
-        tags = {name: version.tags.get(name, "unknown") for name in ("arch", "pairing")}
+        tags = defaultdict(lambda: "unknown", version.tags)
         card = CARD.format(
             name=version.name, number=version.number, address=address, arch=tags["arch"],
-            mode=version.tags.get("transfer_mode", "unknown"), pairing=tags["pairing"],
+            mode=tags["transfer_mode"], pairing=tags["pairing"],
             tags="\n".join(f"- {name}: {text}" for name, text in sorted(version.tags.items())),
         )  # fmt: skip
         (folder / "README.md").write_text(card, encoding="utf-8")

@@ -135,7 +135,7 @@ def fetch(address: str, cache: Path, endpoint_url: str | None = None) -> Path:
         )
     folder = cache / version
     if folder.exists() or folder.is_symlink():
-        _require_version(folder, version, str(folder))
+        _require_version(folder, version, folder)
         return folder
     files = _manifest(client, place).files
     with atomic_folder(folder) as incoming:
@@ -144,17 +144,16 @@ def fetch(address: str, cache: Path, endpoint_url: str | None = None) -> Path:
             with one_line(at):
                 found = client.head_object(Bucket=at.bucket, Key=at.prefix)["ContentLength"]
                 if found != file.bytes:
-                    raise _changed(str(place), f"{name} has {found} bytes instead of {file.bytes}")
+                    raise _changed(place, f"{name} has {found} bytes instead of {file.bytes}")
                 client.download_file(at.bucket, at.prefix, str(incoming / name))
             if File.of(incoming / name) != file:
-                raise _changed(
-                    str(place), f"{name} is not the file that was published (its sha256 differs)"
-                )
-        _require_version(incoming, version, str(place))
+                what = "is not the file that was published (its sha256 differs)"
+                raise _changed(place, f"{name} {what}")
+        _require_version(incoming, version, place)
     return folder
 
 
-def _require_version(folder: Path, version: str, place: str) -> None:
+def _require_version(folder: Path, version: str, place: Address | Path) -> None:
     """The files of a folder are those that the version was made of, and nothing else is there."""
     paths = sorted(folder.iterdir()) if folder.is_dir() else []
     if not paths or not all(path.is_file() for path in paths) or len(paths) > FILES:
@@ -164,7 +163,7 @@ def _require_version(folder: Path, version: str, place: str) -> None:
         raise _changed(place, f"its files are those of version {found}")
 
 
-def _changed(place: str, what: str) -> UserError:
+def _changed(place: Address | Path, what: str) -> UserError:
     return UserError(
         f"{place}: {what}; it was changed or damaged: do not use it, delete it there and publish or "
         "fetch the model again"
@@ -187,19 +186,17 @@ def _manifest(client: S3Client, place: Address) -> Manifest:
         if len(text) > MANIFEST_BYTES:
             raise ValueError(f"more than {MANIFEST_BYTES} bytes")
         manifest = Manifest.model_validate(json.loads(text))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(repr(part)[:60] for part in first["loc"])
-        raise _no_manifest(at, f"{where}: {first['msg']}") from error
-    except (ValueError, RecursionError) as error:
-        raise _no_manifest(at, " ".join(str(error).split())) from error
-    if not place.prefix.endswith(f"/{version_of(manifest.files)}"):
-        raise _changed(str(at), f"the files that it names are version {version_of(manifest.files)}")
+    except (ValueError, RecursionError) as error:  # pydantic's ValidationError is a ValueError
+        reason = " ".join(str(error).split())
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            reason = f"{'.'.join(repr(part)[:60] for part in first['loc'])}: {first['msg']}"
+        raise UserError(
+            f"{at}: no manifest of a bundle ({reason[:200]}); publish it again"
+        ) from error
+    if not place.prefix.endswith(f"/{(version := version_of(manifest.files))}"):
+        raise _changed(at, f"the files that it names are version {version}")
     return manifest
-
-
-def _no_manifest(at: Address, reason: str) -> UserError:
-    return UserError(f"{at}: no manifest of a bundle ({reason[:200]}); publish it again")
 
 
 def _others(client: S3Client, place: Address) -> str:

@@ -4,12 +4,8 @@ from typing import Any
 
 import click
 
-from recitative.agreement.consensus import (
-    ALPHA_COLUMNS,
-    agreement_rows,
-    set_agreement,
-    task_classes,
-)
+from recitative.agreement import consensus
+from recitative.agreement.consensus import task_classes
 from recitative.agreement.figures import draw_agreement
 from recitative.agreement.ratings import read_music_ratings
 from recitative.agreement.table import analyse
@@ -45,10 +41,9 @@ def run(params: Params) -> None:
                 click.echo(f"{role}: no ratings, so no agreement")
                 continue
             music, ratings = role.removeprefix("music-"), read_music_ratings(path)
-            rows += agreement_rows(
-                ratings, music, seed=seed, draws=draws, midpoint=middle, jobs=jobs
-            )
-            sets[music] = set_agreement(ratings, seed=seed, draws=draws, midpoint=middle)
+            chance: Any = {"seed": seed, "draws": draws, "midpoint": middle}
+            rows += consensus.agreement_rows(ratings, music, jobs=jobs, **chance)
+            sets[music] = consensus.set_agreement(ratings, **chance)
             figures = folder / "figures" / music
             figures.mkdir(parents=True)
             table = analyse(ratings, "interval", seed=seed, draws=draws, jobs=jobs)
@@ -56,17 +51,15 @@ def run(params: Params) -> None:
                 ratings, table, "interval", figures, lambda r: task_classes(r, "quadrant", middle)
             ):
                 tracked.log_artifact(figure, music)
-        write_csv(folder / "alpha.csv", ALPHA_COLUMNS, rows)
+        write_csv(folder / "alpha.csv", consensus.ALPHA_COLUMNS, rows)
         write_json(folder / "agreement.json", sets)
         tracked.log_artifact(folder / "alpha.csv")
-        tracked.log_metrics(
-            {
-                f"alpha_{row['variable']}_{row['music_language']}": row["alpha"]
-                for row in rows
-                if row["alpha"] is not None and row["resampled"] == "both"
-            }
-        )
+        found = {
+            (row["music_language"], row["variable"]): row["alpha"]
+            for row in rows
+            if row["alpha"] is not None and row["resampled"] == "both"
+        }
+        tracked.log_metrics({f"alpha_{name}_{music}": a for (music, name), a in found.items()})
         write_json(folder / "run.json", {"run_id": tracked.id})
-    for row in rows:
-        if row["resampled"] == "both" and row["alpha"] is not None:
-            click.echo(f"{row['music_language']} {row['variable']}: alpha {row['alpha']:.3f}")
+    for (music, name), alpha in found.items():
+        click.echo(f"{music} {name}: alpha {alpha:.3f}")

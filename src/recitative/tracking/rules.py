@@ -42,10 +42,9 @@ def authorize() -> Authorization | Response:
 
 
 def _authorize() -> Authorization | Response:
-    who = auth.authenticate_request_basic_auth()
+    who: Authorization | Response = auth.authenticate_request_basic_auth()
     if not isinstance(who, Authorization):
-        refused: Response = who
-        return refused
+        return who
     user = str(who.username)
     try:
         reason = _refusal(user, bool(auth.store.get_user(user).is_admin))
@@ -178,18 +177,14 @@ def _anybody(body: Body, user: str) -> str | None:
     return None
 
 
+OF_OWN_RUNS = (
+    "update", "delete", "restore", "log-metric", "log-parameter", "log-inputs", "outputs", "log-model",
+)  # fmt: skip
 WRITES: dict[tuple[str, str], Rule] = {
     ("POST", "experiments/create"): _new_experiment,
     ("POST", "runs/create"): _new_run,
-    ("POST", "runs/update"): _own_run,
-    ("POST", "runs/delete"): _own_run,
-    ("POST", "runs/restore"): _own_run,
-    ("POST", "runs/log-metric"): _own_run,
-    ("POST", "runs/log-parameter"): _own_run,
+    **dict.fromkeys((("POST", f"runs/{what}") for what in OF_OWN_RUNS), _own_run),
     ("POST", "runs/log-batch"): _write_to_run,
-    ("POST", "runs/log-inputs"): _own_run,
-    ("POST", "runs/outputs"): _own_run,
-    ("POST", "runs/log-model"): _own_run,
     ("POST", "runs/set-tag"): _write_to_run,
     ("POST", "runs/delete-tag"): _delete_run_tag,
     ("POST", "registered-models/create"): _anybody,
