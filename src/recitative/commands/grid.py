@@ -72,9 +72,8 @@ def run(name: str, overrides: Sequence[str], wait: Callable[[float], None] = tim
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise UserError(
-            f"{path}: another `recitative matrix` runs here; wait for it, or end it first"
-        ) from error
+        why = "another `recitative matrix` runs here; wait for it, or end it first"
+        raise UserError(f"{path}: {why}") from error
     with lock:
         queued_from = path.with_name(f"matrix-{name}.json")
         names = _wait(_start(name, overrides, queued_from), name, wait)

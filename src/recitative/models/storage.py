@@ -91,10 +91,8 @@ def build_classifier(description: Description, encoder: ConvEncoder) -> EmotionC
 
 def save_weights(path: Path, model: nn.Module) -> None:
     """Write a module's weights, whole or not at all."""
-    tensors: dict[str, Tensor] = {
-        name: tensor.detach().cpu().contiguous().clone()
-        for name, tensor in model.state_dict().items()
-    }
+    state: dict[str, Tensor] = model.state_dict()
+    tensors = {name: one.detach().cpu().contiguous().clone() for name, one in state.items()}
     with atomic_path(path) as temporary:
         save_file(tensors, temporary)
 

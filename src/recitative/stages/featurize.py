@@ -28,9 +28,8 @@ def run(params: Params) -> None:
         folder = FEATURES / role
         if params.compute.backend != "loky":
             _on_the_cluster(clips, params)
-        report = extract(
-            clips, DATA, params.features, folder, feature_cache(), params.compute.processes
-        )
+        jobs = params.compute.processes
+        report = extract(clips, DATA, params.features, folder, feature_cache(), jobs)
         digest = {"feature_hash": report.feature_hash, "clips": report.clips, "hours": report.hours}
         write_json(folder / "features.json", digest)
         click.echo(f"{role}: {report}")
@@ -63,8 +62,6 @@ def require_space(clips: Iterable[IndexedClip], config: FeatureConfig) -> None:
 
 def _on_the_cluster(clips: Sequence[IndexedClip], params: Params) -> None:
     """Fill the cache of frames, which the nodes share, before they are put together here."""
-    tasks = [
-        (clips[first : first + CLIPS], DATA, params.features, feature_cache())
-        for first in range(0, len(clips), CLIPS)
-    ]
+    some = [clips[first : first + CLIPS] for first in range(0, len(clips), CLIPS)]
+    tasks = [(part, DATA, params.features, feature_cache()) for part in some]
     in_parallel(cache_frames, tasks, params.compute)

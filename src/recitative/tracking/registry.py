@@ -42,14 +42,14 @@ class Version:
     source: str
 
     @property
-    def uri(self) -> str:
-        """How MLflow names it."""
-        return f"models:/{self.name}/{self.number}"
-
-    @property
     def short(self) -> str:
         """How people name it: ``mer-eng/3``."""
         return f"{self.name}/{self.number}"
+
+    @property
+    def uri(self) -> str:
+        """How MLflow names it."""
+        return f"models:/{self.short}"
 
 
 def model_name(music_language: str) -> str:
@@ -245,11 +245,11 @@ def _known() -> str:
     """Every version there is, with its alias."""
     names = []
     for model in client().search_registered_models():
-        aliases = {str(number): alias for alias, number in model.aliases.items()}
+        aliases = {str(number): f" ({alias})" for alias, number in model.aliases.items()}
         for found in client().search_model_versions(f"name = '{model.name}'"):
             number = str(found.version)
-            alias = f" ({aliases[number]})" if number in aliases else ""
-            names.append((model.name, int(number), f"{model.name}/{number}{alias}"))
+            text = f"{model.name}/{number}{aliases.get(number, '')}"
+            names.append((model.name, int(number), text))
     if not names:
         return "there is none yet: `make demo` or `dvc repro` makes one"
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""

@@ -327,7 +327,6 @@ def _require_experiment(made: "MlflowClient") -> None:
 
 def experiment_id() -> str:
     """The id of the experiment `recitative`."""
-    found = client().get_experiment_by_name(EXPERIMENT)
-    if found is None:
+    if (found := client().get_experiment_by_name(EXPERIMENT)) is None:
         raise RuntimeError(f"the experiment {EXPERIMENT} was deleted from {tracking_uri()}")
     return str(found.experiment_id)
