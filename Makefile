@@ -38,6 +38,7 @@ $(VENV)/.with-%: $(VENV)/.installed
 demo: setup ## the whole loop on the embedded corpus: data, training, registry, report
 	@git rev-parse --git-dir >/dev/null 2>&1 || git init --quiet || dvc config --local core.no_scm true
 	@test -d .dvc || dvc init --quiet
+	@recitative clean --locks
 	@dvc repro
 	@recitative summary
 

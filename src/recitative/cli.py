@@ -199,7 +199,9 @@ _add(cli, "cost", "commands.cost",
 _add(cli, "clean", "commands.clean",
      "Print the work folders in .recitative/work and remove those that no stage will ask for.",
      click.option("--all", "everything", is_flag=True, help="Also what a killed stage would go on from."),
-     click.option("--dry-run", is_flag=True, help="Only print."), params=True)  # fmt: skip
+     click.option("--dry-run", is_flag=True, help="Only print."),
+     click.option("--locks", is_flag=True, help="Only mend DVC's list of locks, after a kill."),
+     params=True)  # fmt: skip
 _add(cli, "use-data", "commands.own_data:use",
      "Make FOLDER's corpora this project's data/, versioned with DVC, without touching FOLDER.",
      click.argument("folder", type=_PATH), params=True)  # fmt: skip

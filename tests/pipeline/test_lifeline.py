@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from recitative.experiment import lifeline
+from recitative.experiment.lifeline import free_dead_locks
 
 STAGE = """
 import os, sys, tempfile, time
@@ -99,3 +100,20 @@ def test_what_a_killed_one_left_is_cleared_by_the_next(project: Path) -> None:
     )  # fmt: skip
     assert not any(file.exists() for file in files)
     assert not left(project, [int(line[0]) for line in lines])
+
+
+def test_a_list_of_locks_that_a_killed_dvc_left_half_written_is_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DVC writes it in place; with half of one it refuses to start."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / ".dvc" / "tmp"
+    folder.mkdir(parents=True)
+    for text in ("", '{"write": {"build/ind'):
+        (folder / "rwlock").write_text(text)
+        assert free_dead_locks()
+        assert json.loads((folder / "rwlock").read_text()) == {"write": {}, "read": {}}
+    held = {"write": {}, "read": {"data": [{"pid": os.getpid(), "cmd": "dvc repro"}]}}
+    (folder / "rwlock").write_text(json.dumps(held))
+    assert not free_dead_locks()
+    assert json.loads((folder / "rwlock").read_text()) == held

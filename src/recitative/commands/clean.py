@@ -1,22 +1,33 @@
 """`recitative clean`: the work folders that killed or finished stages left, their sizes, and away."""
 
+from contextlib import suppress
+
 import click
 
+from recitative.experiment.lifeline import free_dead_locks
 from recitative.experiment.work import Left, remove_works, will_be_asked_for, works
 from recitative.params import Params
 
 
-def run(params: Params, everything: bool = False, dry_run: bool = False) -> None:
+def run(
+    params: Params, everything: bool = False, dry_run: bool = False, locks: bool = False
+) -> None:
     """Print every work folder with its size; remove those that no stage here will ask for.
 
     What another experiment's folder left is kept: it may go on. A folder that a process is at is
-    never removed.
+    never removed. DVC's list of locks is mended where a killed `dvc` left half of one.
 
     Args:
         params: the values in force, which say what a stage will ask for.
         everything: remove all, also what a killed stage would go on from.
         dry_run: only print.
+        locks: only mend DVC's list of locks.
     """
+    with suppress(OSError):  # there is none, or a dvc is at it
+        if not dry_run and free_dead_locks():
+            click.echo("a dvc was killed while it wrote .dvc/tmp/rwlock: mended")
+    if locks:
+        return
 
     def chosen(work: Left) -> bool:
         here = work.is_of_this_workspace and not will_be_asked_for(params, work)

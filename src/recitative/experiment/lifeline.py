@@ -20,6 +20,7 @@ import click
 import psutil
 
 from recitative.errors import UserError
+from recitative.files import write_json
 from recitative.processes import lives
 from recitative.tracking.store import project_root
 
@@ -108,8 +109,8 @@ def _watch(starters: list[psutil.Process]) -> None:
     with suppress(OSError):
         said = "the dvc that started this stage is gone: it ends, too; run again to go on"
         click.echo(said, err=True)
-    with suppress(OSError, ValueError):
-        _release(Path(".dvc") / "tmp")
+    with suppress(OSError):
+        free_dead_locks()
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
     time.sleep(_GRACE)
     for child in psutil.Process().children(recursive=True):
@@ -118,12 +119,19 @@ def _watch(starters: list[psutil.Process]) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _release(folder: Path) -> None:
-    """Take the locks of dead processes out of DVC's list: the next `dvc` would warn of each."""
+def free_dead_locks(folder: Path = Path(".dvc") / "tmp") -> bool:
+    """Take dead processes out of DVC's list of locks; whether the list was damaged.
+
+    The next `dvc` would warn of each. A `dvc` that was killed while it wrote the list leaves half of
+    one, and then refuses to start: nobody holds anything of what it said.
+    """
     with (folder / "rwlock.lock").open("a") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as DVC does; let go of by closing
-        path = folder / "rwlock"
-        held = json.loads(path.read_text(encoding="utf-8"))
+        path, damaged = folder / "rwlock", False
+        try:
+            held = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            held, damaged = {}, True
         read, write = held.get("read", {}), held.get("write", {})
         for name in read:
             read[name] = [one for one in read[name] if lives(one["pid"])]
@@ -131,4 +139,5 @@ def _release(folder: Path) -> None:
             "write": {name: one for name, one in write.items() if lives(one["pid"])},
             "read": {name: readers for name, readers in read.items() if readers},
         }
-        path.write_text(json.dumps(kept), encoding="utf-8")
+        write_json(path, kept)
+    return damaged
