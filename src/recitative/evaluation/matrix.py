@@ -21,9 +21,7 @@ MATRIX_TEST_COLUMNS = ("experiment", *TEST_COLUMNS)
 
 
 def matrix_rows(
-    cells: Mapping[CellName, pd.DataFrame],
-    config: EvaluateConfig,
-    seed: int,
+    cells: Mapping[CellName, pd.DataFrame], config: EvaluateConfig, seed: int
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The rows of matrix.csv and of matrix_tests.csv, from test predictions of all repeats.
 

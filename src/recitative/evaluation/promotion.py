@@ -11,14 +11,7 @@ import numpy as np
 import pandas as pd
 
 from recitative.evaluation.contrasts import paired_difference
-from recitative.evaluation.metrics import (
-    LABELS,
-    PROBABILITIES,
-    TASKS,
-    decide,
-    score,
-    to_song_level,
-)
+from recitative.evaluation.metrics import LABELS, PROBABILITIES, TASKS, decide, score, to_song_level
 from recitative.evaluation.statistics import Estimate, bootstrap_interval, majority_macro_f1
 
 CLASSES = 4
@@ -87,11 +80,7 @@ def task_scores(
 
 
 def gates(
-    candidate: Songs,
-    leaks: Sequence[str],
-    min_recall: float,
-    draws: int,
-    rng: np.random.Generator,
+    candidate: Songs, leaks: Sequence[str], min_recall: float, draws: int, rng: np.random.Generator
 ) -> list[Gate]:
     """The conditions that a candidate meets by itself, in order."""
     scored = score(candidate.true, candidate.predicted, "quadrant")
