@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from recitative.drawing import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, confusion_panel, row_shares
-from recitative.reports.matrix import MatrixCell, Point, series_keys, series_name
+from recitative.reports.matrix import Point, series_keys, series_name
 from recitative.reports.results import (
     OTHER_CONTROLS,
     Cell,
@@ -105,7 +105,7 @@ def _forest_row(axes: Axes, cell: Cell, place: int, color: str) -> None:
     figure = cell.quadrant
     if figure.low is not None and figure.high is not None:
         axes.plot([figure.low, figure.high], [place] * 2, color=color, linewidth=1.2)
-    axes.plot(cell.repeats, [place + 0.22] * len(cell.repeats), "|", color=color, markersize=5)
+    axes.plot(cell.by_repeat, [place + 0.22] * len(cell.by_repeat), "|", color=color, markersize=5)
     face = "white" if cell.control else color
     axes.plot(figure.f1, place, "D" if cell.control else "o", color=color, markerfacecolor=face,
               markersize=5)  # fmt: skip
@@ -137,7 +137,7 @@ def differences_figure(comparisons: Sequence[Comparison], title: str, note: str 
 
 def settings_figure(
     panels: Mapping[tuple[str, str], Mapping[tuple[str, str], Sequence[Point]]],
-    cells: Sequence[MatrixCell],
+    cells: Sequence[Cell],
     note: str = "",
 ) -> Figure:
     """Quadrant macro F by setting, a panel a music set and mode, a colour an arch and experiment.

@@ -21,7 +21,7 @@ from recitative.files import atomic_path, write_csv
 from recitative.reports import figures, matrix, results
 from recitative.reports.headline import headline
 from recitative.reports.links import MlflowLinks
-from recitative.reports.matrix import MatrixCell, PaperTable
+from recitative.reports.matrix import PaperTable
 from recitative.reports.results import Cell, Comparison
 from recitative.reports.tables import SYNTHETIC, bounds, latex_matrix, write_latex
 from recitative.vocabulary import LANGUAGES, PAIRINGS, SETTINGS
@@ -66,7 +66,7 @@ class Content:
     ] = ()  # `tracking.past_runs.earlier_results`, this run's too
     labels: Sequence[Mapping[str, Any]] = ()  # rows of `comparisons.compare_labels`
     searched: bool = False  # whether the page of the search, search.html, lies beside this one
-    matrix: Sequence[MatrixCell] = ()  # of every experiment on the same songs, this one among them
+    matrix: Sequence[Cell] = ()  # of every experiment on the same songs, this one among them
     # comparisons of the matrix by experiment and arch, corrected over all
     matrix_tests: Mapping[tuple[str, str], Sequence[Comparison]] = field(default_factory=dict)
     experiments: Mapping[str, Any] = field(default_factory=dict)  # experiments.json
@@ -189,10 +189,7 @@ def _matrix(content: Content) -> dict[str, Any]:
     """What the section of the whole matrix shows."""
     settings = matrix.by_setting(content.matrix)
     keys = matrix.series_keys(settings)
-    runs = {
-        (cell.experiment, cell.arch, cell.mode, cell.pairing): cell.run_ids
-        for cell in content.matrix
-    }
+    runs = {cell.key: cell.run_ids for cell in content.matrix}
 
     def url(experiment: str, arch: str, one: Comparison) -> str | None:
         a = runs.get((experiment, arch, one.mode, one.a), ())
@@ -248,7 +245,7 @@ def data_uri(path: Path) -> str:
 
 def highest(cells: Sequence[Cell], music: str, task: str, average: str) -> float:
     """The highest F of a column, as it is printed."""
-    return max(cell.figures[task, average].f1 for cell in cells if cell.music == music)
+    return max(cell.scores[task, average].f1 for cell in cells if cell.music == music)
 
 
 def confusion_panels(

@@ -23,7 +23,6 @@ from recitative.learning.config import LabelKind
 from recitative.params import Params
 from recitative.reports import results
 from recitative.reports.links import MlflowLinks
-from recitative.reports.matrix import read_matrix
 from recitative.reports.page import Content, write_report
 from recitative.reports.results import Cell, Comparison
 from recitative.reports.tables import summary_text
@@ -92,9 +91,9 @@ def run(params: Params, check_controls: bool = False) -> None:
         earlier=earlier_results(),
         labels=labels,
         searched=PAGE.exists() and bool(params.search.trials),
-        matrix=read_matrix(
+        matrix=results.read_cells(
             _rows(places.CLAIMS / "matrix.csv"),
-            {tuple(cell): _without(gone, ids) for *cell, ids in of_claims["cells"]},
+            runs={tuple(cell): _without(gone, ids) for *cell, ids in of_claims["cells"]},
         ),
         matrix_tests=dict(_matrix_tests()),
         experiments=_json(places.CLAIMS / "experiments.json", {}),
