@@ -126,14 +126,14 @@ def alpha_interval(
     """Percentile bootstrap interval of alpha (see `bootstrap_alphas`).
 
     Returns:
-        (low, high); None where there is nothing to resample: fewer than three raters when raters
-        are drawn (of two, every usable resample is the sample itself), fewer than two units when
-        units are drawn, or alpha undefined in most resamples.
+        (low, high); None without draws, or where there is nothing to resample: fewer than three
+        raters when raters are drawn (of two, every usable resample is the sample itself), fewer
+        than two units when units are drawn, or alpha undefined in most resamples.
     """
     present = _present(np.asarray(value))
     few_raters = len(np.unique(np.asarray(rater)[present])) < 3
     few_units = len(np.unique(np.asarray(unit)[present])) < 2
-    if (few_raters and resampled != "units") or (few_units and resampled != "raters"):
+    if (few_raters and resampled != "units") or (few_units and resampled != "raters") or not draws:
         return None
     alphas = bootstrap_alphas(
         rater, unit, value, level, resampled=resampled, rng=rng, draws=draws, jobs=jobs
