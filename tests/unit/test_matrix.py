@@ -170,7 +170,7 @@ def test_settings_are_in_order_and_each_mode_has_its_control(whole):
     ]  # fmt: skip
     points = panels["man", "full"]["cpc", "demo"]
     assert [point.setting for point in points] == ["none", "cross", "intra"]
-    assert [point.cell.mode for point in points] == ["scratch", "full", "full"]
+    assert [point.mode for point in points] == ["scratch", "full", "full"]
     assert series_keys(panels) == [("scae", "demo"), ("cpc", "demo")]
 
 

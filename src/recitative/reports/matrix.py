@@ -5,6 +5,7 @@ that they print as arousal and valence are each other's (C10): here a section ho
 in truth.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from recitative.evaluation.comparisons import NO_PRETRAINING
 from recitative.evaluation.metrics import TASKS
 from recitative.evaluation.published import published_tables
 from recitative.reports.results import MODES, Cell, Comparison, Scores, mode_name
-from recitative.vocabulary import LANGUAGES, MUSIC, SETTINGS, setting_of
+from recitative.vocabulary import LANGUAGES, MUSIC, SETTINGS
 
 ARCHS, TRANSFER_MODES = ("scae", "cpc"), ("feature_extraction", "full")
 COLUMNS = tuple((arch, mode) for arch in ARCHS for mode in TRANSFER_MODES)
@@ -56,15 +57,6 @@ class PaperTable:
     experiment: str | None
     speech_hours: float | None  # of ours
     sections: dict[str, list[Line]]  # by task in truth
-
-
-@dataclass(frozen=True)
-class Point:
-    """One macro F on the settings' axis."""
-
-    setting: str
-    scores: Scores
-    cell: Cell
 
 
 def paper_tables(
@@ -149,32 +141,27 @@ def _lines(
                 yield Line(f"{none}: {name}", True, found)
 
 
-def by_setting(
-    cells: Sequence[Cell],
-) -> dict[tuple[str, str], dict[tuple[str, str], list[Point]]]:
-    """Quadrant macro F by setting: a panel a music set and mode, a series an arch and experiment.
+Panels = Mapping[tuple[str, str], Mapping[tuple[str, str], Sequence[Cell]]]
 
-    By (music, mode), then (arch, experiment): points in the order of `SETTINGS`; `none` is the
+
+def by_setting(cells: Sequence[Cell]) -> Panels:
+    """Cells by setting: a panel a music set and mode, a series an arch and experiment.
+
+    By (music, mode), then (arch, experiment): cells in the order of `SETTINGS`; `none` is the
     control that differs from the mode by nothing but the pretraining.
     """
-    panels: dict[tuple[str, str], dict[tuple[str, str], list[Point]]] = {}
+    panels: dict[tuple[str, str], dict[tuple[str, str], list[Cell]]] = {
+        (music, mode): defaultdict(list) for music in MUSIC for mode in TRANSFER_MODES
+    }
     mode_of = {control: mode for mode, control in NO_PRETRAINING.items()}
-    for cell in cells:
+    for cell in sorted(cells, key=lambda cell: SETTINGS.index(cell.setting)):
         mode = mode_of.get(cell.mode, cell.mode)
         if mode in TRANSFER_MODES and ("quadrant", "macro") in cell.scores:
-            series = panels.setdefault((cell.music, mode), {})
-            point = Point(setting_of(cell.pairing), cell.scores["quadrant", "macro"], cell)
-            series.setdefault((cell.arch, cell.experiment), []).append(point)
-    for series in panels.values():
-        for points in series.values():
-            points.sort(key=lambda point: SETTINGS.index(point.setting))
-    order = [(music, mode) for music in MUSIC for mode in TRANSFER_MODES]
-    return {key: panels[key] for key in order if key in panels}
+            panels[cell.music, mode][cell.arch, cell.experiment].append(cell)
+    return {key: series for key, series in panels.items() if series}
 
 
-def series_keys(
-    panels: Mapping[tuple[str, str], Mapping[tuple[str, str], Sequence[Point]]],
-) -> list[tuple[str, str]]:
+def series_keys(panels: Panels) -> list[tuple[str, str]]:
     """Every (arch, experiment) that has a series in some panel, in the paper's order of archs."""
     keys = {key for series in panels.values() for key in series}
     known = {arch: place for place, arch in enumerate(ARCHS)}
