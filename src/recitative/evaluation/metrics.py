@@ -11,6 +11,7 @@ the truth. Shapes: N items (segments or songs), R repeats, S songs, K classes of
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -125,6 +126,13 @@ def check_predictions(predictions: pd.DataFrame, source: str = "predictions.csv"
             f"{row['clip']}: {shown} are no probabilities; train that repeat again "
             "(a lower learning rate if it diverged)"
         )
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """A predictions.csv that can be scored; errors as `check_predictions`."""
+    table = pd.read_csv(path)
+    check_predictions(table, str(path))
+    return table
 
 
 def to_song_level(predictions: pd.DataFrame) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, astuple, fields
+from dataclasses import asdict, astuple
 from typing import Any
 
 import click
@@ -16,7 +16,7 @@ from recitative.corpora.certificate import require_clean
 from recitative.evaluation.claims import CellName
 from recitative.evaluation.comparisons import split_cells
 from recitative.evaluation.matrix import MATRIX_COLUMNS, MATRIX_TEST_COLUMNS, matrix_rows
-from recitative.evaluation.metrics import check_predictions
+from recitative.evaluation.metrics import check_predictions, read_predictions
 from recitative.evaluation.overall import format_effects, overall_effects
 from recitative.evaluation.verdicts import Agreement, Evidence, Pretraining, format_verdicts, judge
 from recitative.experiment.places import CLAIMS, INDEX, PRETRAIN, SPLITS, prediction_folders
@@ -24,7 +24,7 @@ from recitative.files import atomic_folder, blake2b, read_csv, read_json, write_
 from recitative.params import Params
 from recitative.seeding import derive_rng
 from recitative.tracking import past_runs
-from recitative.tracking.past_runs import PretrainingRun, RunPredictions
+from recitative.tracking.past_runs import RunPredictions
 from recitative.tracking.runs import elsewhere
 from recitative.vocabulary import MUSIC, SPEECH
 
@@ -84,7 +84,7 @@ def earlier_predictions(params: Params, labels: str) -> Iterator[RunPredictions]
         yield found
 
 
-def _evidence(params: Params, trained: Sequence[PretrainingRun]) -> Evidence:
+def _evidence(params: Params, trained: Sequence[Pretraining]) -> Evidence:
     """Of other experiments on the same split, trained in the same way, and of what lies in build/."""
     parts: dict[CellName, list[pd.DataFrame]] = defaultdict(list)
     runs: dict[CellName, list[str]] = defaultdict(list)
@@ -100,10 +100,8 @@ def _evidence(params: Params, trained: Sequence[PretrainingRun]) -> Evidence:
         if not path.exists():
             click.echo(f"{path}: not there; claims about it are left out")
             continue
-        table = pd.read_csv(path)
-        check_predictions(table, str(path))
         run_ids = read_json(folder / "run.json")
-        for key, part in split_cells({pairing: table}).items():
+        for key, part in split_cells({pairing: read_predictions(path)}).items():
             arch = str(part["arch"].iloc[0])
             name = CellName(params.experiment, arch, key.mode, pairing)
             parts[name] = [part]
@@ -114,19 +112,15 @@ def _evidence(params: Params, trained: Sequence[PretrainingRun]) -> Evidence:
     return Evidence(cells, hours, runs, _pretrainings(params, trained), _agreement(params))
 
 
-def _pretrainings(params: Params, trained: Sequence[PretrainingRun]) -> list[Pretraining]:
+def _pretrainings(params: Params, trained: Sequence[Pretraining]) -> list[Pretraining]:
     """Those in build/, then those of MLflow that are others."""
-    found = [
-        Pretraining(**{field.name: getattr(one, field.name) for field in fields(Pretraining)})
-        for one in trained
-    ]
     here: list[Pretraining] = []
     for language in SPEECH:
         folder = PRETRAIN / language
         if not (folder / "history.csv").exists():
             continue
         run_id = read_json(folder / "run.json")["run_id"]
-        if run_id in {one.run_id for one in found}:
+        if run_id in {one.run_id for one in trained}:
             continue
         history = read_csv(folder / "history.csv")
         best = min(history, key=lambda row: float(row["validation_loss"]))
@@ -140,10 +134,10 @@ def _pretrainings(params: Params, trained: Sequence[PretrainingRun]) -> list[Pre
                 int(best["epoch"]) + 1, len(history), run_id,
             )
         )  # fmt: skip
-    return here + found
+    return [*here, *trained]
 
 
-def _curve_rows(trained: Sequence[PretrainingRun]) -> Iterator[dict[str, Any]]:
+def _curve_rows(trained: Sequence[Pretraining]) -> Iterator[dict[str, Any]]:
     """The learning curve of every pretraining that MLflow holds, for the report; a row an epoch."""
     for one in trained:
         for epoch, losses in enumerate(one.losses):
