@@ -3,7 +3,7 @@
 import base64
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -61,9 +61,7 @@ class Content:
     missing: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # why, by music, control
     decisions: Sequence[Mapping[str, Any]] = ()  # decision.json
     runs: Mapping[str, str] = field(default_factory=dict)  # ids by cell, e.g. ``eng2eng full 0``
-    earlier: Sequence[
-        Mapping[str, Any]
-    ] = ()  # `tracking.past_runs.earlier_results`, this run's too
+    earlier: Sequence[Mapping[str, Any]] = ()  # of `tracking.past_runs`, this run's too
     labels: Sequence[Mapping[str, Any]] = ()  # rows of `comparisons.compare_labels`
     searched: bool = False  # whether the page of the search, search.html, lies beside this one
     matrix: Sequence[Cell] = ()  # of every experiment on the same songs, this one among them
@@ -128,12 +126,13 @@ def render(content: Content) -> str:
         "mode": results.mode_name,
         "music": results.music_name,
         "language": lambda name: LANGUAGES.get(name, name),
-        "data_uri": data_uri,
+        "base64": lambda path: base64.b64encode(path.read_bytes()).decode(),
         "yaml": lambda values: yaml.safe_dump(values, sort_keys=False, allow_unicode=True),
     }
     averages = ("weighted", "macro") if content.average == "weighted" else ("macro", "weighted")
     mine = set(content.runs.values())
     present = [row for row in content.earlier if mine & set(row["run_ids"])]  # this very run's
+    own = content.params["pretrain"]["arch"], content.params["experiment"]
     text = environment.get_template("report.html.j2").render(
         content=content,
         css=(HERE / "report.css").read_text(encoding="utf-8"),
@@ -149,7 +148,8 @@ def render(content: Content) -> str:
         reach=reach(content.comparisons),
         panels=confusion_panels,
         by_group=by_group,
-        curves=list(_curve_groups(content)),
+        curves=curves,
+        curve_groups=({own: content.histories} if content.histories else {}) | dict(content.curves),
         history=earlier_table(content.earlier, present),
         made_by={
             name: sorted({value for row in present for value in row[name]} - {"unknown"})
@@ -168,15 +168,6 @@ def render(content: Content) -> str:
         most_problems=MOST_PROBLEMS,
     )
     return text + "\n"
-
-
-def _curve_groups(content: Content) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Titles and panels: this run's architecture, then those of other experiments."""
-    if content.histories:
-        arch, experiment = content.params["pretrain"]["arch"], content.params["experiment"]
-        yield f"{arch.upper()}, experiment {experiment}", curves(content.histories)
-    for (arch, experiment), histories in content.curves.items():
-        yield f"{arch.upper()}, experiment {experiment} (from MLflow)", curves(histories)
 
 
 def _tables(content: Content) -> list[PaperTable]:
@@ -236,11 +227,6 @@ def reach(comparisons: Sequence[Comparison]) -> int:
     """The end of the axis of differences: the farthest bound, rounded up to 10 points, or 100."""
     ends = [abs(end) for one in comparisons for end in (one.low, one.high)]
     return min(100, 10 * max(1, math.ceil(max(ends, default=0) / 10)))
-
-
-def data_uri(path: Path) -> str:
-    """A PNG file as a data URI."""
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
 
 
 def highest(cells: Sequence[Cell], music: str, task: str, average: str) -> float:

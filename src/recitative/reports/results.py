@@ -10,11 +10,10 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean, median
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 
 from recitative.evaluation.comparisons import NO_PRETRAINING
-from recitative.evaluation.metrics import LABELS, decide, to_song_level
+from recitative.evaluation.metrics import LABELS, decide, score, to_song_level
 from recitative.evaluation.statistics import songs_needed
 from recitative.vocabulary import LANGUAGES, QUADRANTS, setting_of
 
@@ -277,15 +276,13 @@ def agreement_by_quadrant(
     By music set and quadrant: `listeners`, how often another listener says it of a clip of which one
     does; `pretrained` and `not pretrained`, mean recall over those cells.
     """
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    found: dict[str, dict[str, dict[str, float]]] = defaultdict(dict)
     for music, held in listeners.items():
+        here = [cell for cell in cells if cell.music == music]
         kinds = {
-            "pretrained": [c for c in cells if c.music == music and not c.control],
-            "not pretrained": [
-                c for c in cells if c.music == music and c.mode in NO_PRETRAINING.values()
-            ],
+            "pretrained": [cell for cell in here if not cell.control],
+            "not pretrained": [cell for cell in here if cell.mode in NO_PRETRAINING.values()],
         }
-        found[music] = {}
         for place, quadrant in enumerate(LABELS["quadrant"]):
             row = held["confusion"][place][place] if held.get("confusion") else None
             shares = {"listeners": row} if row is not None else {}
@@ -302,13 +299,10 @@ def song_confusions(predictions: pd.DataFrame) -> dict[str, list[list[int]]]:
 
     By mode, (4, 4) counts: rows true, columns predicted.
     """
-    songs = to_song_level(predictions)
-    found = {}
-    for mode, table in songs.groupby("transfer_mode", sort=False):
-        counts = np.zeros((len(LABELS["quadrant"]),) * 2, dtype=np.int64)
-        np.add.at(counts, decide(table, "quadrant"), 1)
-        found[str(mode)] = counts.tolist()
-    return found
+    return {
+        str(mode): score(*decide(table, "quadrant"), "quadrant").confusion.tolist()
+        for mode, table in to_song_level(predictions).groupby("transfer_mode", sort=False)
+    }
 
 
 def answers(comparisons: Sequence[Comparison]) -> list[Answer]:
