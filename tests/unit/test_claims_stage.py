@@ -11,10 +11,11 @@ from test_claims import CONTROLS, FE, MATRIX, simulate
 from recitative.cli import cli
 from recitative.errors import UserError
 from recitative.evaluation.claims import CellName
+from recitative.evaluation.verdicts import Pretraining
 from recitative.files import read_csv, read_json, write_csv, write_json
 from recitative.params import load_params
 from recitative.stages import claims
-from recitative.tracking.past_runs import PretrainingRun, RunPredictions
+from recitative.tracking.past_runs import RunPredictions
 
 CURVE = ((3.0, 2.5), (2.0, 2.0), (1.0, 2.25))  # losses of training and validation, by epoch
 
@@ -108,7 +109,7 @@ def test_runs_of_another_experiment_add_what_is_missing(project, monkeypatch):
 
     monkeypatch.setattr(claims.past_runs, "predictions_of", left_behind)
     trained = [
-        PretrainingRun("demo", "cpc", language, 2021, 4, 2, 0.7, 1, 3, f"cpc-{language}", CURVE)
+        Pretraining("demo", "cpc", language, 2021, 4, 2, 0.7, 1, 3, f"cpc-{language}", CURVE)
         for language in ("eng", "man", "mix")
     ]
     monkeypatch.setattr(claims.past_runs, "pretraining_runs", lambda _: trained)

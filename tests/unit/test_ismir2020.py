@@ -2,13 +2,13 @@
 
 import json
 
+import krippendorff
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
 from recitative.agreement import study as ismir2020
-from recitative.agreement.alpha import krippendorff_alpha
 from recitative.agreement.consensus import ceiling, majority_share
 from recitative.agreement.figures import WIDTHS, draw_agreement, plot_rater_matrix
 from recitative.agreement.ratings import read_ratings
@@ -109,7 +109,7 @@ def test_a_trait_is_a_plain_filter(study, by_traits):
     table = pd.read_csv(study, skipinitialspace=True)
     kept = table[(table.understanding < 3) & ~table.excerpt.isin(["anger_2", "fear_1"])]
     matrix = kept.pivot(index=["language", "user"], columns="excerpt", values="anger")
-    expected = krippendorff_alpha(matrix.to_numpy(float), "ordinal")
+    expected = krippendorff.alpha(matrix.to_numpy(float), level_of_measurement="ordinal")
     found = {(row["filter"].split(" and ")[0], row["emotion"]): row["alpha"] for row in by_traits}
     assert found["understanding<3", "anger"] == pytest.approx(expected, abs=1e-12)
     for above, below in (
@@ -128,7 +128,7 @@ def test_the_base_row_is_all_listeners_without_a_filter(study, base):
     sung = table[~table.excerpt.isin(["anger_2", "fear_1"])]
     for row in base:
         matrix = sung.pivot(index=["language", "user"], columns="excerpt", values=row["emotion"])
-        expected = krippendorff_alpha(matrix.to_numpy(float), "ordinal")
+        expected = krippendorff.alpha(matrix.to_numpy(float), level_of_measurement="ordinal")
         assert row["alpha"] == pytest.approx(expected, abs=1e-12)
         assert (row["answers"], row["raters"], row["units"]) == (2520, 126, 20)
     assert [row["emotion"] for row in base] == list(ismir2020.EMOTIONS)

@@ -22,10 +22,9 @@ from recitative.reports.matrix import (
     by_setting,
     csv_rows,
     paper_tables,
-    read_matrix,
     series_keys,
 )
-from recitative.reports.results import read_comparisons
+from recitative.reports.results import read_cells, read_comparisons
 from recitative.reports.tables import latex_matrix
 from recitative.stages.evaluate import metrics
 
@@ -63,7 +62,7 @@ def tables_of(rows, tests, stands_for):
         for arch in ("scae", "cpc")
     }
     known = {"stands_for": stands_for, "speech_hours": {"demo": 0.1}}
-    return paper_tables(read_matrix(as_text(rows), RUNS), families, known)
+    return paper_tables(read_cells(as_text(rows), runs=RUNS), families, known)
 
 
 def test_each_part_is_what_the_experiment_itself_reports_corrected_over_all(whole):
@@ -165,13 +164,13 @@ def test_the_csv_has_a_line_a_place(whole):
 
 
 def test_settings_are_in_order_and_each_mode_has_its_control(whole):
-    panels = by_setting(read_matrix(as_text(whole[1]), {}))
+    panels = by_setting(read_cells(as_text(whole[1])))
     assert list(panels) == [
         ("eng", "feature_extraction"), ("man", "feature_extraction"), ("man", "full"),
     ]  # fmt: skip
     points = panels["man", "full"]["cpc", "demo"]
     assert [point.setting for point in points] == ["none", "cross", "intra"]
-    assert [point.cell.mode for point in points] == ["scratch", "full", "full"]
+    assert [point.mode for point in points] == ["scratch", "full", "full"]
     assert series_keys(panels) == [("scae", "demo"), ("cpc", "demo")]
 
 

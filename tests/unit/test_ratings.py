@@ -2,12 +2,12 @@
 
 import json
 
+import krippendorff
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recitative.agreement.alpha import krippendorff_alpha
 from recitative.agreement.ratings import (
     parse_filter,
     read_music_ratings,
@@ -54,7 +54,9 @@ def test_a_long_table(table):
     assert ratings.values["joy"].tolist() == [1, 4, 2, 5, 1, 3, 1, 3]
     assert np.flatnonzero(np.isnan(ratings.values["sad"])).tolist() == [3]
     joy = [[1, 4], [2, 5], [1, 3], [1, 3]]
-    assert rows_of(table(LONG))[0]["alpha"] == pytest.approx(krippendorff_alpha(joy, "ordinal"))
+    assert rows_of(table(LONG))[0]["alpha"] == pytest.approx(
+        krippendorff.alpha(joy, level_of_measurement="ordinal")
+    )
 
 
 def test_a_wide_table_holds_what_the_long_one_holds(table):
@@ -161,7 +163,9 @@ def test_groups_and_all(table):
     assert [row["ratings"] for row in rows] == [3, 3, 4, 3, 7, 6]
     assert [row["unpaired"] for row in rows] == [1, 1, 0, 1, 0, 0]
     assert {row["filter"] for row in rows} == {"understanding>=2"}
-    assert rows[2]["alpha"] == pytest.approx(krippendorff_alpha([[1, 4], [2, 5]], "ordinal"))
+    assert rows[2]["alpha"] == pytest.approx(
+        krippendorff.alpha([[1, 4], [2, 5]], level_of_measurement="ordinal")
+    )
 
 
 def test_rows_without_split_or_filter(table):
@@ -188,7 +192,9 @@ def test_texts_are_ratings_at_the_nominal_level_only(table):
     path = table("who,clip,q\na,1,Q1\nb,1,Q1\na,2,Q3\nb,2,Q4\na,3,\nb,3,Q1\n")
     ratings = read_ratings(path, ["who"], "clip", ["q"], level="nominal")
     (row,) = analyse(ratings, "nominal", seed=1, draws=0)
-    assert row["alpha"] == pytest.approx(krippendorff_alpha([[0, 2], [0, 3]], "nominal"))
+    assert row["alpha"] == pytest.approx(
+        krippendorff.alpha([[0, 2], [0, 3]], level_of_measurement="nominal")
+    )
     with pytest.raises(UserError, match="q is 'Q1' in row 1, no number"):
         read_ratings(path, ["who"], "clip", ["q"], level="ordinal")
 

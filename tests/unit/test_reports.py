@@ -29,7 +29,6 @@ from recitative.evaluation.summary import SUMMARY_COLUMNS, summarise
 from recitative.files import read_csv, write_csv
 from recitative.reports import results as reading
 from recitative.reports.links import MlflowLinks
-from recitative.reports.matrix import read_matrix
 from recitative.reports.page import Content, curves, earlier_table, p_value, render, write_report
 from recitative.reports.results import Comparison, answers, read_cells, read_comparisons
 from recitative.reports.tables import SYNTHETIC, escape, latex_table, summary_text
@@ -141,7 +140,7 @@ def whole_matrix(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
     rows, tests = matrix_rows(cells, EvaluateConfig(draws=100), 1)
     text = [{k: "" if v is None else str(v) for k, v in row.items()} for row in rows]
     return {
-        "matrix": read_matrix(text, runs),
+        "matrix": read_cells(text, runs=runs),
         "matrix_tests": {
             ("demo", arch): read_comparisons(row for row in tests if row["arch"] == arch)
             for arch in ("scae", "cpc")
@@ -332,7 +331,7 @@ def test_cells_carry_the_files_numbers(files: tuple[Path, dict[str, pd.DataFrame
         "transfer_mode == 'full' and pairing == 'man2man' and task == 'quadrant' "
         "and level == 'song' and average == 'macro'"
     )["f1"]
-    assert cell.repeats == pytest.approx(wanted.tolist())
+    assert cell.by_repeat == pytest.approx(wanted.tolist())
     assert cell.quadrant.f1 == pytest.approx(wanted.mean())
     assert cell.support == {"Q1": 6, "Q2": 6, "Q3": 6, "Q4": 6}
     table = tables["man2man"].query("transfer_mode == 'full' and segment == 0")
@@ -366,7 +365,7 @@ def test_latex_tables_hold_every_cell_and_escape_text(evidence: Content) -> None
     assert len(rows) == 1 + 6 + 3
     assert all(row.count("&") == 3 for row in rows)
     cell = next(c for c in evidence.cells if (c.mode, c.pairing) == ("full", "mix2eng"))
-    assert f"mixed speech & {cell.figures['arousal', 'macro'].f1:.3f} & [" in text
+    assert f"mixed speech & {cell.scores['arousal', 'macro'].f1:.3f} & [" in text
     assert SYNTHETIC[1:] in text
     assert SYNTHETIC[1:] not in latex_table(evidence.cells, "eng", "arousal", synthetic=False)
     assert text.count("{") == text.count("}")
@@ -684,7 +683,11 @@ def test_a_missing_control_is_named_and_one_left_out_with_a_reason_is_not(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     one = evidence.cells[0]
-    cells = [replace(one, music=m, mode=c) for m in ("eng", "man") for c in stage.ALL_CONTROLS]
+    cells = [
+        replace(one, pairing=f"none2{m}", mode=c)
+        for m in ("eng", "man")
+        for c in stage.ALL_CONTROLS
+    ]
     monkeypatch.setattr(stage, "_cells", lambda: cells)
     stage._check_controls()
     assert "every control is there" in capsys.readouterr().out

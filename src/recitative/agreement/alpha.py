@@ -41,30 +41,6 @@ _FILLED = 4  # units by values a cell up to which a dense table is the faster on
 _BLOCK = 4_000_000  # numbers held at once in a block, about 32 MB
 
 
-def krippendorff_alpha(ratings: npt.ArrayLike, level: Level) -> float | None:
-    """Krippendorff's alpha of a table of raters by units.
-
-    Args:
-        ratings: (R, U) numbers, NaN where a rater did not rate a unit.
-        level: the level of measurement.
-
-    Returns:
-        alpha, at most 1; None where it is undefined: fewer than two ratings share a unit, or all
-        paired ratings are equal.
-
-    Raises:
-        ValueError: the table is not two-dimensional, a value is infinite, or negative at the ratio
-            level.
-    """
-    table = np.asarray(ratings, dtype=np.float64)
-    if table.ndim != 2:
-        raise ValueError(f"ratings must be raters by units, not {table.ndim}-dimensional")
-    by_unit = np.ascontiguousarray(table.T)  # so that a unit's ratings are counted side by side
-    given = ~np.isnan(by_unit)
-    unit = np.repeat(np.arange(len(by_unit)), np.count_nonzero(given, axis=1))
-    return _alpha(_cells(unit, by_unit[given], level), level)
-
-
 def alpha_from_long(
     rater: npt.ArrayLike, unit: npt.ArrayLike, value: npt.ArrayLike, level: Level
 ) -> float | None:
@@ -80,10 +56,11 @@ def alpha_from_long(
         level: the level of measurement.
 
     Returns:
-        as `krippendorff_alpha`.
+        alpha, at most 1; None where it is undefined: fewer than two ratings share a unit, or all
+        paired ratings are equal.
 
     Raises:
-        ValueError: a rater rated a unit twice; or as `krippendorff_alpha`.
+        ValueError: a rater rated a unit twice; a value is infinite, or negative at the ratio level.
     """
     _, units, values = _long(rater, unit, value)
     return _alpha(_cells(units, values, level), level)
@@ -149,14 +126,14 @@ def alpha_interval(
     """Percentile bootstrap interval of alpha (see `bootstrap_alphas`).
 
     Returns:
-        (low, high); None where there is nothing to resample: fewer than three raters when raters
-        are drawn (of two, every usable resample is the sample itself), fewer than two units when
-        units are drawn, or alpha undefined in most resamples.
+        (low, high); None without draws, or where there is nothing to resample: fewer than three
+        raters when raters are drawn (of two, every usable resample is the sample itself), fewer
+        than two units when units are drawn, or alpha undefined in most resamples.
     """
     present = _present(np.asarray(value))
     few_raters = len(np.unique(np.asarray(rater)[present])) < 3
     few_units = len(np.unique(np.asarray(unit)[present])) < 2
-    if (few_raters and resampled != "units") or (few_units and resampled != "raters"):
+    if (few_raters and resampled != "units") or (few_units and resampled != "raters") or not draws:
         return None
     alphas = bootstrap_alphas(
         rater, unit, value, level, resampled=resampled, rng=rng, draws=draws, jobs=jobs

@@ -206,7 +206,7 @@ def agreement_rows(
     """
     rows = []
     for task in ("arousal", "valence", "quadrant"):
-        rater, unit, value = _answers(ratings, task, midpoint)
+        rater, unit, value = answers(ratings, task, midpoint)
         level = LEVEL_OF[task]
         alpha = krippendorff.alpha_from_long(rater, unit, value, level)
         for resampled in krippendorff.RESAMPLED:
@@ -214,7 +214,7 @@ def agreement_rows(
             interval = krippendorff.alpha_interval(
                 rater, unit, value, level, resampled=resampled, rng=rng, draws=draws, jobs=jobs
             )
-            low, high = interval if alpha is not None and interval else (None, None)
+            low, high = interval or (None, None)
             cells = (music_language, task, level, alpha, low, high, resampled)
             counts = (len(np.unique(rater)), len(np.unique(unit)), len(value))
             rows.append(dict(zip(ALPHA_COLUMNS, (*cells, *counts), strict=True)))
@@ -270,7 +270,8 @@ def label_shares(ratings: Ratings, midpoint: float = 0.0) -> Iterator[tuple[str,
         yield ratings.units[clip], row / row.sum(), float(row.max() / raters[clip])
 
 
-def _answers(ratings: Ratings, task: Task, midpoint: float) -> tuple[Ints, Ints, Ints | Floats]:
+def answers(ratings: Ratings, task: Task, midpoint: float) -> tuple[Ints, Ints, Ints | Floats]:
+    """(N,) raters, clips and what alpha is of: ratings, or codes of quadrants; each is given."""
     if task == "quadrant":
         classes = task_classes(ratings, task, midpoint)
         chosen = classes.code >= 0

@@ -54,12 +54,10 @@ def _row(
     rater, unit, value = part.rater[given], part.unit[given], part.values[column][given]
     company = np.bincount(unit)[unit] > 1 if len(unit) else np.zeros(0, dtype=np.bool_)
     alpha = alpha_from_long(rater, unit, value, level)
-    interval = None
-    if alpha is not None and draws:
-        rng = derive_rng(seed, "agreement", name, column, ratings.filter)
-        interval = alpha_interval(
-            rater, unit, value, level, resampled=resampled, rng=rng, draws=draws, jobs=jobs
-        )
+    rng = derive_rng(seed, "agreement", name, column, ratings.filter)
+    interval = alpha_interval(
+        rater, unit, value, level, resampled=resampled, rng=rng, draws=draws, jobs=jobs
+    )
     low, high = interval or (None, None)
     return {
         "emotion": column, "language": name, "by": ratings.by, "filter": ratings.filter,

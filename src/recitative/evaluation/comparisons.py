@@ -90,7 +90,7 @@ def compare(cells: Cells, config: EvaluateConfig, seed: int) -> list[dict[str, A
             }
             | _measured(left, right, config, rng)
         )  # fmt: skip
-    return _corrected(rows)
+    return corrected(rows)
 
 
 def compare_labels(
@@ -118,7 +118,7 @@ def compare_labels(
                 }
                 | _measured(left, right, config, rng)
             )  # fmt: skip
-    return _corrected(rows)
+    return corrected(rows)
 
 
 def _measured(
@@ -135,10 +135,10 @@ def _measured(
     }  # fmt: skip
 
 
-def _corrected(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def corrected(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows with `p_holm`, over all of them."""
     if rows:
-        corrected = holm([max(row["p_songs"], row["p_repeats"]) for row in rows])
-        for row, p in zip(rows, corrected, strict=True):
+        p_values = holm([max(row["p_songs"], row["p_repeats"]) for row in rows])
+        for row, p in zip(rows, p_values, strict=True):
             row["p_holm"] = float(p)
     return rows

@@ -12,8 +12,7 @@ import pandas as pd
 
 from recitative.evaluation import EvaluateConfig
 from recitative.evaluation.claims import CellName
-from recitative.evaluation.comparisons import TEST_COLUMNS, CellKey, compare
-from recitative.evaluation.statistics import holm
+from recitative.evaluation.comparisons import TEST_COLUMNS, CellKey, compare, corrected
 from recitative.evaluation.summary import SUMMARY_COLUMNS, summarise
 
 MATRIX_COLUMNS = ("experiment", *SUMMARY_COLUMNS)
@@ -21,9 +20,7 @@ MATRIX_TEST_COLUMNS = ("experiment", *TEST_COLUMNS)
 
 
 def matrix_rows(
-    cells: Mapping[CellName, pd.DataFrame],
-    config: EvaluateConfig,
-    seed: int,
+    cells: Mapping[CellName, pd.DataFrame], config: EvaluateConfig, seed: int
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The rows of matrix.csv and of matrix_tests.csv, from test predictions of all repeats.
 
@@ -39,7 +36,4 @@ def matrix_rows(
     for (experiment, _), there in grouped.items():
         rows += [{"experiment": experiment} | row for row in summarise(there, config, seed)]
         tests += [{"experiment": experiment} | row for row in compare(there, config, seed)]
-    corrected = holm([max(row["p_songs"], row["p_repeats"]) for row in tests]) if tests else ()
-    for row, p in zip(tests, corrected, strict=True):
-        row["p_holm"] = float(p)
-    return rows, tests
+    return rows, corrected(tests)

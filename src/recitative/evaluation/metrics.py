@@ -11,6 +11,7 @@ the truth. Shapes: N items (segments or songs), R repeats, S songs, K classes of
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -82,10 +83,6 @@ class Score:
     accuracy: float
     n: int
 
-    def average(self, name: Average) -> Averages:
-        """The average called `name`."""
-        return self.macro if name == "macro" else self.weighted
-
 
 @dataclass(frozen=True)
 class SongDecisions:
@@ -129,6 +126,13 @@ def check_predictions(predictions: pd.DataFrame, source: str = "predictions.csv"
             f"{row['clip']}: {shown} are no probabilities; train that repeat again "
             "(a lower learning rate if it diverged)"
         )
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """A predictions.csv that can be scored; errors as `check_predictions`."""
+    table = pd.read_csv(path)
+    check_predictions(table, str(path))
+    return table
 
 
 def to_song_level(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -199,18 +203,8 @@ def score(true: ArrayLike, predicted: ArrayLike, task: Task) -> Score:
         for weights in (None, support)
     )
     accuracy = float(np.trace(confusion) / true.size)
-    return Score(
-        LABELS[task],
-        precision,
-        recall,
-        f1,
-        support,
-        confusion,
-        macro,
-        weighted,
-        accuracy,
-        true.size,
-    )
+    per_class = (precision, recall, f1, support, confusion)
+    return Score(LABELS[task], *per_class, macro, weighted, accuracy, true.size)
 
 
 def macro_f1_from_confusion(confusions: ArrayLike) -> Floats:
@@ -281,10 +275,7 @@ def require_same_songs(a: SongDecisions, b: SongDecisions) -> None:
 
 def _scores(predictions: pd.DataFrame) -> Iterator[tuple[dict[str, Any], Score]]:
     """Every training, level and task of a table: its columns, and its score."""
-    tables: dict[Level, pd.DataFrame] = {
-        "segment": predictions,
-        "song": to_song_level(predictions),
-    }
+    tables: dict[Level, pd.DataFrame] = {"segment": predictions, "song": to_song_level(predictions)}
     for level, table in tables.items():
         for cell, rows in table.groupby(list(CELL_COLUMNS), sort=True):
             for task in TASKS:
@@ -304,7 +295,7 @@ def results_rows(predictions: pd.DataFrame, run: Mapping[str, Any]) -> list[dict
     rows = []
     for names, scored in _scores(predictions):
         for average in AVERAGES:
-            values = {**run, **names, "average": average, **vars(scored.average(average))}
+            values = {**run, **names, "average": average, **vars(getattr(scored, average))}
             values |= {"accuracy": scored.accuracy, "n": scored.n}
             rows.append({column: values[column] for column in RESULT_COLUMNS})
     return rows

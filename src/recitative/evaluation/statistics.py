@@ -107,21 +107,6 @@ def songs_needed(low: float, high: float, songs: int, target: float) -> int | No
     return max(1, math.ceil(songs * math.pow((high - low) / 2 / target, 2)))
 
 
-def majority_macro_f1(true: ArrayLike, classes: int) -> float:
-    """Macro F of always answering the most frequent class of `true`: 2s / (1 + s) / K of share s.
-
-    Raises:
-        UserError: there is no song, or a code is outside 0..K-1.
-    """
-    codes = np.asarray(true)
-    if not codes.size or not np.isin(codes, np.arange(classes)).all():
-        raise UserError(f"{codes.size} true codes: expected some, each in 0..{classes - 1}")
-    support = np.bincount(codes.astype(np.int64), minlength=classes)
-    confusion = np.zeros((classes, classes))
-    confusion[:, support.argmax()] = support
-    return float(macro_f1_from_confusion(confusion))
-
-
 @dataclass(frozen=True)
 class Decisions:
     """One cell's decisions as what a weighted count of songs needs: a one-hot (true, predicted).

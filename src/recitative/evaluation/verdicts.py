@@ -65,6 +65,7 @@ class Pretraining:
     epochs_to_best: int  # epochs until the lowest validation loss, from 1
     epochs: int  # that were run
     run_id: str
+    losses: tuple[tuple[float, float], ...] = ()  # of training and validation, by epoch
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from recitative.drawing import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, confusion_panel, row_shares
-from recitative.reports.matrix import MatrixCell, Point, series_keys, series_name
+from recitative.reports.matrix import Panels, series_keys, series_name
 from recitative.reports.results import (
     OTHER_CONTROLS,
     Cell,
@@ -105,7 +105,7 @@ def _forest_row(axes: Axes, cell: Cell, place: int, color: str) -> None:
     figure = cell.quadrant
     if figure.low is not None and figure.high is not None:
         axes.plot([figure.low, figure.high], [place] * 2, color=color, linewidth=1.2)
-    axes.plot(cell.repeats, [place + 0.22] * len(cell.repeats), "|", color=color, markersize=5)
+    axes.plot(cell.by_repeat, [place + 0.22] * len(cell.by_repeat), "|", color=color, markersize=5)
     face = "white" if cell.control else color
     axes.plot(figure.f1, place, "D" if cell.control else "o", color=color, markerfacecolor=face,
               markersize=5)  # fmt: skip
@@ -135,11 +135,7 @@ def differences_figure(comparisons: Sequence[Comparison], title: str, note: str 
     return figure
 
 
-def settings_figure(
-    panels: Mapping[tuple[str, str], Mapping[tuple[str, str], Sequence[Point]]],
-    cells: Sequence[MatrixCell],
-    note: str = "",
-) -> Figure:
+def settings_figure(panels: Panels, cells: Sequence[Cell], note: str = "") -> Figure:
     """Quadrant macro F by setting, a panel a music set and mode, a colour an arch and experiment.
 
     `panels` are those of `matrix.by_setting`; `note` is written below.
@@ -151,13 +147,13 @@ def settings_figure(
         for key, points in series.items():
             place = keys.index(key)
             color = SERIES[place % 4]
-            for point in points:
-                x = SETTINGS.index(point.setting) + (place - (len(keys) - 1) / 2) * 0.18
-                low, high = point.scores.low, point.scores.high
+            for cell in points:
+                x = SETTINGS.index(cell.setting) + (place - (len(keys) - 1) / 2) * 0.18
+                low, high = cell.quadrant.low, cell.quadrant.high
                 if low is not None and high is not None:
                     axes.plot([x, x], [low, high], color=color, linewidth=1.2)
-                axes.plot(x, point.scores.f1, "o", color=color, markersize=5,
-                          markerfacecolor="white" if point.setting == "none" else color)  # fmt: skip
+                axes.plot(x, cell.quadrant.f1, "o", color=color, markersize=5,
+                          markerfacecolor="white" if cell.control else color)  # fmt: skip
         axes.set(ylim=(0, 1), xlim=(-0.6, len(SETTINGS) - 0.4))
         axes.set_title(f"{music_name(music)}, {mode_name(mode).lower()}", fontsize=9)
         names = ["no speech" if setting == "none" else setting for setting in SETTINGS]

@@ -6,61 +6,23 @@ in truth.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from recitative.evaluation.comparisons import NO_PRETRAINING
 from recitative.evaluation.metrics import TASKS
 from recitative.evaluation.published import published_tables
-from recitative.reports.results import MODES, Comparison, mode_name
-from recitative.vocabulary import LANGUAGES, MUSIC, SETTINGS, setting_of
+from recitative.reports.results import MODES, Cell, Comparison, Scores, mode_name
+from recitative.vocabulary import LANGUAGES, MUSIC, SETTINGS
 
 ARCHS, TRANSFER_MODES = ("scae", "cpc"), ("feature_extraction", "full")
 COLUMNS = tuple((arch, mode) for arch in ARCHS for mode in TRANSFER_MODES)
-PAPER_ORDER = (
-    "man2man",
-    "eng2man",
-    "mix2man",
-    "eng2eng",
-    "man2eng",
-    "mix2eng",
-)  # the paper's order
+PAPER_ORDER = ("man2man", "eng2man", "mix2man", "eng2eng", "man2eng", "mix2eng")
 PRINTED_BY = {"1": "Experiment 1: 3 h of speech", "2": "Experiment 2: 30 h of speech"}
 MARKS = {"better": "▲", "worse": "▼", "undecided": ""}
 
-Row = Mapping[str, str]
 _Key = tuple[str, str, str, str]  # experiment, arch, mode, pairing
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Precision, recall and F of one task and average, song level, in [0, 1]."""
-
-    precision: float
-    recall: float
-    f1: float
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True)
-class MatrixCell:
-    """One cell or control of one experiment and architecture."""
-
-    experiment: str
-    arch: str
-    mode: str
-    pairing: str
-    songs: int
-    repeats: int
-    scores: dict[tuple[str, str], Scores]  # by task and average
-    run_ids: tuple[str, ...]
-
-    @property
-    def music(self) -> str:
-        """Language of the music."""
-        return self.pairing.split("2")[1]
 
 
 @dataclass(frozen=True)
@@ -68,7 +30,7 @@ class Entry:
     """What stands in one place of a table: printed (weighted), ours, and a mark."""
 
     printed: Scores | None
-    ours: MatrixCell | None
+    ours: Cell | None
     verdict: str  # against the mode's own control: better, worse, undecided or nothing
 
 
@@ -97,44 +59,8 @@ class PaperTable:
     sections: dict[str, list[Line]]  # by task in truth
 
 
-@dataclass(frozen=True)
-class Point:
-    """One macro F on the settings' axis."""
-
-    setting: str
-    scores: Scores
-    cell: MatrixCell
-
-
-def read_matrix(
-    rows: Iterable[Row], runs: Mapping[tuple[str, ...], Sequence[str]]
-) -> list[MatrixCell]:
-    """Cells from the rows of matrix.csv.
-
-    Args:
-        rows: of matrix.csv.
-        runs: MLflow run ids by experiment, arch, transfer mode and pairing.
-    """
-    scores: dict[_Key, dict[tuple[str, str], Scores]] = defaultdict(dict)
-    first: dict[_Key, Row] = {}
-    for row in rows:
-        key = row["experiment"], row["arch"], row["transfer_mode"], row["pairing"]
-        low, high = (float(row[end]) if row[end] else None for end in ("low", "high"))
-        scores[key][row["task"], row["average"]] = Scores(
-            float(row["precision"]), float(row["recall"]), float(row["f1"]), low, high
-        )
-        first.setdefault(key, row)
-    return [
-        MatrixCell(
-            *key, int(first[key]["songs"]), int(first[key]["repeats"]), found,
-            tuple(runs.get(key, ())),
-        )
-        for key, found in scores.items()
-    ]  # fmt: skip
-
-
 def paper_tables(
-    cells: Sequence[MatrixCell],
+    cells: Sequence[Cell],
     comparisons: Mapping[tuple[str, str], Sequence[Comparison]],
     experiments: Mapping[str, Any],
 ) -> list[PaperTable]:
@@ -144,7 +70,7 @@ def paper_tables(
     content of experiments.json.
     """
     stands_for = experiments.get("stands_for", {})
-    by_name = {(cell.experiment, cell.arch, cell.mode, cell.pairing): cell for cell in cells}
+    by_name = {cell.key: cell for cell in cells}
     verdicts: dict[_Key, str] = {
         (*group, one.mode, one.a): one.verdict
         for group, family in comparisons.items()
@@ -172,7 +98,9 @@ def _printed() -> dict[tuple[str, ...], Scores]:
     names = ["experiment", "arch", "transfer_mode", "pairing", "task_in_truth"]
     rows = published_tables().to_dict("records")
     return {
-        tuple(str(row[name]) for name in names): Scores(*(float(row[name]) for name in _NAMES))
+        tuple(str(row[name]) for name in names): Scores(
+            row["f1"], None, None, row["precision"], row["recall"]
+        )
         for row in rows
     }
 
@@ -181,7 +109,7 @@ def _lines(
     number: str,
     experiment: str,
     task: str,
-    cells: Mapping[_Key, MatrixCell],
+    cells: Mapping[_Key, Cell],
     verdicts: Mapping[_Key, str],
     printed: Mapping[tuple[str, ...], Scores],
 ) -> Iterator[Line]:
@@ -213,32 +141,27 @@ def _lines(
                 yield Line(f"{none}: {name}", True, found)
 
 
-def by_setting(
-    cells: Sequence[MatrixCell],
-) -> dict[tuple[str, str], dict[tuple[str, str], list[Point]]]:
-    """Quadrant macro F by setting: a panel a music set and mode, a series an arch and experiment.
+Panels = Mapping[tuple[str, str], Mapping[tuple[str, str], Sequence[Cell]]]
 
-    By (music, mode), then (arch, experiment): points in the order of `SETTINGS`; `none` is the
+
+def by_setting(cells: Sequence[Cell]) -> Panels:
+    """Cells by setting: a panel a music set and mode, a series an arch and experiment.
+
+    By (music, mode), then (arch, experiment): cells in the order of `SETTINGS`; `none` is the
     control that differs from the mode by nothing but the pretraining.
     """
-    panels: dict[tuple[str, str], dict[tuple[str, str], list[Point]]] = {}
+    panels: dict[tuple[str, str], dict[tuple[str, str], list[Cell]]] = {
+        (music, mode): defaultdict(list) for music in MUSIC for mode in TRANSFER_MODES
+    }
     mode_of = {control: mode for mode, control in NO_PRETRAINING.items()}
-    for cell in cells:
+    for cell in sorted(cells, key=lambda cell: SETTINGS.index(cell.setting)):
         mode = mode_of.get(cell.mode, cell.mode)
         if mode in TRANSFER_MODES and ("quadrant", "macro") in cell.scores:
-            series = panels.setdefault((cell.music, mode), {})
-            point = Point(setting_of(cell.pairing), cell.scores["quadrant", "macro"], cell)
-            series.setdefault((cell.arch, cell.experiment), []).append(point)
-    for series in panels.values():
-        for points in series.values():
-            points.sort(key=lambda point: SETTINGS.index(point.setting))
-    order = [(music, mode) for music in MUSIC for mode in TRANSFER_MODES]
-    return {key: panels[key] for key in order if key in panels}
+            panels[cell.music, mode][cell.arch, cell.experiment].append(cell)
+    return {key: series for key, series in panels.items() if series}
 
 
-def series_keys(
-    panels: Mapping[tuple[str, str], Mapping[tuple[str, str], Sequence[Point]]],
-) -> list[tuple[str, str]]:
+def series_keys(panels: Panels) -> list[tuple[str, str]]:
     """Every (arch, experiment) that has a series in some panel, in the paper's order of archs."""
     keys = {key for series in panels.values() for key in series}
     known = {arch: place for place, arch in enumerate(ARCHS)}
@@ -274,7 +197,7 @@ CSV_COLUMNS = (
 )  # fmt: skip
 
 
-def series_name(arch: str, experiment: str, cells: Sequence[MatrixCell]) -> str:
+def series_name(arch: str, experiment: str, cells: Sequence[Cell]) -> str:
     """``SCAE``, with its experiment where there are several."""
     several = len({cell.experiment for cell in cells}) > 1
     return f"{arch.upper()}, {experiment}" if several else arch.upper()

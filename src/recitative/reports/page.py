@@ -3,7 +3,7 @@
 import base64
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -21,7 +21,7 @@ from recitative.files import atomic_path, write_csv
 from recitative.reports import figures, matrix, results
 from recitative.reports.headline import headline
 from recitative.reports.links import MlflowLinks
-from recitative.reports.matrix import MatrixCell, PaperTable
+from recitative.reports.matrix import PaperTable
 from recitative.reports.results import Cell, Comparison
 from recitative.reports.tables import SYNTHETIC, bounds, latex_matrix, write_latex
 from recitative.vocabulary import LANGUAGES, PAIRINGS, SETTINGS
@@ -61,12 +61,10 @@ class Content:
     missing: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # why, by music, control
     decisions: Sequence[Mapping[str, Any]] = ()  # decision.json
     runs: Mapping[str, str] = field(default_factory=dict)  # ids by cell, e.g. ``eng2eng full 0``
-    earlier: Sequence[
-        Mapping[str, Any]
-    ] = ()  # `tracking.past_runs.earlier_results`, this run's too
+    earlier: Sequence[Mapping[str, Any]] = ()  # of `tracking.past_runs`, this run's too
     labels: Sequence[Mapping[str, Any]] = ()  # rows of `comparisons.compare_labels`
     searched: bool = False  # whether the page of the search, search.html, lies beside this one
-    matrix: Sequence[MatrixCell] = ()  # of every experiment on the same songs, this one among them
+    matrix: Sequence[Cell] = ()  # of every experiment on the same songs, this one among them
     # comparisons of the matrix by experiment and arch, corrected over all
     matrix_tests: Mapping[tuple[str, str], Sequence[Comparison]] = field(default_factory=dict)
     experiments: Mapping[str, Any] = field(default_factory=dict)  # experiments.json
@@ -128,12 +126,13 @@ def render(content: Content) -> str:
         "mode": results.mode_name,
         "music": results.music_name,
         "language": lambda name: LANGUAGES.get(name, name),
-        "data_uri": data_uri,
+        "base64": lambda path: base64.b64encode(path.read_bytes()).decode(),
         "yaml": lambda values: yaml.safe_dump(values, sort_keys=False, allow_unicode=True),
     }
     averages = ("weighted", "macro") if content.average == "weighted" else ("macro", "weighted")
     mine = set(content.runs.values())
     present = [row for row in content.earlier if mine & set(row["run_ids"])]  # this very run's
+    own = content.params["pretrain"]["arch"], content.params["experiment"]
     text = environment.get_template("report.html.j2").render(
         content=content,
         css=(HERE / "report.css").read_text(encoding="utf-8"),
@@ -149,7 +148,8 @@ def render(content: Content) -> str:
         reach=reach(content.comparisons),
         panels=confusion_panels,
         by_group=by_group,
-        curves=list(_curve_groups(content)),
+        curves=curves,
+        curve_groups=({own: content.histories} if content.histories else {}) | dict(content.curves),
         history=earlier_table(content.earlier, present),
         made_by={
             name: sorted({value for row in present for value in row[name]} - {"unknown"})
@@ -170,15 +170,6 @@ def render(content: Content) -> str:
     return text + "\n"
 
 
-def _curve_groups(content: Content) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Titles and panels: this run's architecture, then those of other experiments."""
-    if content.histories:
-        arch, experiment = content.params["pretrain"]["arch"], content.params["experiment"]
-        yield f"{arch.upper()}, experiment {experiment}", curves(content.histories)
-    for (arch, experiment), histories in content.curves.items():
-        yield f"{arch.upper()}, experiment {experiment} (from MLflow)", curves(histories)
-
-
 def _tables(content: Content) -> list[PaperTable]:
     if not content.matrix:
         return []
@@ -189,10 +180,7 @@ def _matrix(content: Content) -> dict[str, Any]:
     """What the section of the whole matrix shows."""
     settings = matrix.by_setting(content.matrix)
     keys = matrix.series_keys(settings)
-    runs = {
-        (cell.experiment, cell.arch, cell.mode, cell.pairing): cell.run_ids
-        for cell in content.matrix
-    }
+    runs = {cell.key: cell.run_ids for cell in content.matrix}
 
     def url(experiment: str, arch: str, one: Comparison) -> str | None:
         a = runs.get((experiment, arch, one.mode, one.a), ())
@@ -241,14 +229,9 @@ def reach(comparisons: Sequence[Comparison]) -> int:
     return min(100, 10 * max(1, math.ceil(max(ends, default=0) / 10)))
 
 
-def data_uri(path: Path) -> str:
-    """A PNG file as a data URI."""
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
-
-
 def highest(cells: Sequence[Cell], music: str, task: str, average: str) -> float:
     """The highest F of a column, as it is printed."""
-    return max(cell.figures[task, average].f1 for cell in cells if cell.music == music)
+    return max(cell.scores[task, average].f1 for cell in cells if cell.music == music)
 
 
 def confusion_panels(

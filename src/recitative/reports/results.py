@@ -6,17 +6,16 @@ zero *and* its corrected p is at most 0.05; everything else is undecided, which 
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from statistics import median
+from dataclasses import dataclass, field, replace
+from statistics import fmean, median
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 
 from recitative.evaluation.comparisons import NO_PRETRAINING
-from recitative.evaluation.metrics import LABELS, decide, to_song_level
+from recitative.evaluation.metrics import LABELS, decide, score, to_song_level
 from recitative.evaluation.statistics import songs_needed
-from recitative.vocabulary import LANGUAGES, setting_of
+from recitative.vocabulary import LANGUAGES, QUADRANTS, setting_of
 
 Verdict = Literal["better", "worse", "undecided"]
 Row = Mapping[str, str]
@@ -38,27 +37,41 @@ TELLING = 5.0  # points: the difference that the answer says how many songs woul
 
 
 @dataclass(frozen=True)
-class Figure:
-    """An F of one task and average, song level, in [0, 1]; the weighted one has no interval."""
+class Scores:
+    """One task and average, song level, in [0, 1]; the weighted average has no interval."""
 
     f1: float
     low: float | None
     high: float | None
+    precision: float | None = None  # of no listener
+    recall: float | None = None
 
 
 @dataclass(frozen=True)
 class Cell:
     """One transfer mode of one pairing, or one control, on one music set."""
 
-    music: str
+    experiment: str  # empty: the present one
     arch: str
     mode: str
     pairing: str
     songs: int
-    figures: dict[tuple[str, str], Figure]  # by task and average
-    repeats: tuple[float, ...]  # quadrant macro F of each
-    recall: dict[str, float]  # of each quadrant, mean over repeats
-    support: dict[str, int]  # true songs of each quadrant
+    repeats: int
+    scores: dict[tuple[str, str], Scores]  # by task and average
+    by_repeat: tuple[float, ...] = ()  # quadrant macro F of each
+    recall: Mapping[str, float] = field(default_factory=dict)  # by quadrant, mean over repeats
+    support: Mapping[str, int] = field(default_factory=dict)  # true songs of each quadrant
+    run_ids: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """Experiment, architecture, mode and pairing."""
+        return self.experiment, self.arch, self.mode, self.pairing
+
+    @property
+    def music(self) -> str:
+        """Language of the music."""
+        return self.pairing.split("2")[1]
 
     @property
     def control(self) -> bool:
@@ -79,9 +92,9 @@ class Cell:
         return f"no speech: {named}" if self.mode in NO_PRETRAINING.values() else named
 
     @property
-    def quadrant(self) -> Figure:
-        """The figure that stands first everywhere."""
-        return self.figures["quadrant", "macro"]
+    def quadrant(self) -> Scores:
+        """What stands first everywhere."""
+        return self.scores["quadrant", "macro"]
 
 
 @dataclass(frozen=True)
@@ -153,46 +166,60 @@ def music_name(music: str) -> str:
     return f"{LANGUAGES.get(music, music)} music"
 
 
+def by_columns(rows: Iterable[Row], *names: str) -> dict[tuple[str, ...], list[Row]]:
+    """The rows by what stands in some columns; empty where there is no such column."""
+    found: dict[tuple[str, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        found[tuple(row.get(name, "") for name in names)].append(row)
+    return found
+
+
 def read_cells(
-    summary: Sequence[Row], results: Sequence[Row], classes: Sequence[Row]
+    rows: Iterable[Row],
+    results: Iterable[Row] = (),
+    classes: Iterable[Row] = (),
+    *,
+    runs: Mapping[tuple[str, ...], Sequence[str]] | None = None,
 ) -> list[Cell]:
-    """Cells from the rows of summary.csv, results.csv and classes.csv, in the order of `MODES`."""
-    figures: dict[tuple[str, ...], dict[tuple[str, str], Figure]] = defaultdict(dict)
-    songs: dict[tuple[str, ...], int] = {}
-    for row in summary:
-        key = (row["music_language"], row["arch"], row["transfer_mode"], row["pairing"])
-        low, high = (float(row[end]) if row[end] else None for end in ("low", "high"))
-        figures[key][row["task"], row["average"]] = Figure(float(row["f1"]), low, high)
-        songs[key] = int(row["songs"])
-    repeats: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for row in results:
-        if (row["task"], row["level"], row["average"]) == ("quadrant", "song", "macro"):
-            repeats[row["transfer_mode"], row["pairing"]].append(float(row["f1"]))
-    recall: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    support: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
-    for row in classes:
-        if (row["task"], row["level"]) == ("quadrant", "song"):
-            cell = row["transfer_mode"], row["pairing"]
-            recall[cell][row["class"]].append(float(row["recall"]))
-            support[cell][row["class"]] = int(row["support"])
-    cells = [
-        Cell(
-            music, arch, mode, pairing, songs[music, arch, mode, pairing], found,
-            tuple(repeats[mode, pairing]),
-            {label: sum(r) / len(r) for label, r in recall[mode, pairing].items()},
-            support[mode, pairing],
-        )
-        for (music, arch, mode, pairing), found in figures.items()
-    ]  # fmt: skip
-    order = ["intra", "cross", "mix", "none"]
-    modes = list(MODES)
+    """Cells from the rows of summary.csv or matrix.csv, in the order of `MODES`.
+
+    Args:
+        rows: of summary.csv or matrix.csv.
+        results: of results.csv, for each repeat's F.
+        classes: of classes.csv, for recall and support.
+        runs: MLflow run ids by experiment, arch, transfer mode and pairing.
+    """
+    f1 = by_columns(results, "transfer_mode", "pairing", "task", "level", "average")
+    named = by_columns(classes, "transfer_mode", "pairing", "task", "level", "class")
+
+    def cell(key: tuple[str, ...], found: Sequence[Row]) -> Cell:
+        experiment, arch, mode, pairing = key
+        place = mode, pairing, "quadrant", "song"
+        of_class = {q: named[*place, q] for q in QUADRANTS if (*place, q) in named}
+        return Cell(
+            experiment, arch, mode, pairing, int(found[0]["songs"]), int(found[0]["repeats"]),
+            {(row["task"], row["average"]): _scores(row) for row in found},
+            tuple(float(row["f1"]) for row in f1.get((*place, "macro"), ())),
+            {q: fmean(float(row["recall"]) for row in all_) for q, all_ in of_class.items()},
+            {q: int(all_[-1]["support"]) for q, all_ in of_class.items()},
+            tuple((runs or {}).get(key, ())),
+        )  # fmt: skip
+
+    cells = by_columns(rows, "experiment", "arch", "transfer_mode", "pairing")
+    order, modes = ["intra", "cross", "mix", "none"], list(MODES)
     return sorted(
-        cells,
+        (cell(*one) for one in cells.items()),
         key=lambda cell: (
             modes.index(cell.mode) if cell.mode in MODES else len(modes),
             order.index(cell.setting),
         ),
     )
+
+
+def _scores(row: Row) -> Scores:
+    names = ("f1", "low", "high", "precision", "recall")
+    f1, *others = (float(row[name]) if row[name] else None for name in names)
+    return Scores(f1 or 0.0, *others)
 
 
 def read_comparisons(tests: Iterable[Row]) -> list[Comparison]:
@@ -226,14 +253,14 @@ def majority(cells: Sequence[Cell], music: str) -> float | None:
     return found[0].quadrant.f1 if found else None
 
 
-def read_ceilings(listeners: Mapping[str, Any]) -> dict[str, dict[str, Figure]]:
+def read_ceilings(listeners: Mapping[str, Any]) -> dict[str, dict[str, Scores]]:
     """What one listener reaches against the others' majority, by music set and task.
 
     From agreement.json; a set without several raters is not in it.
     """
     return {
         music: {
-            task: Figure(float(found["macro_f1"]), found["low"], found["high"])
+            task: Scores(found["macro_f1"], found["low"], found["high"])
             for task, found in held.get("ceiling", {}).items()
             if found
         }
@@ -249,15 +276,13 @@ def agreement_by_quadrant(
     By music set and quadrant: `listeners`, how often another listener says it of a clip of which one
     does; `pretrained` and `not pretrained`, mean recall over those cells.
     """
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    found: dict[str, dict[str, dict[str, float]]] = defaultdict(dict)
     for music, held in listeners.items():
+        here = [cell for cell in cells if cell.music == music]
         kinds = {
-            "pretrained": [c for c in cells if c.music == music and not c.control],
-            "not pretrained": [
-                c for c in cells if c.music == music and c.mode in NO_PRETRAINING.values()
-            ],
+            "pretrained": [cell for cell in here if not cell.control],
+            "not pretrained": [cell for cell in here if cell.mode in NO_PRETRAINING.values()],
         }
-        found[music] = {}
         for place, quadrant in enumerate(LABELS["quadrant"]):
             row = held["confusion"][place][place] if held.get("confusion") else None
             shares = {"listeners": row} if row is not None else {}
@@ -274,13 +299,10 @@ def song_confusions(predictions: pd.DataFrame) -> dict[str, list[list[int]]]:
 
     By mode, (4, 4) counts: rows true, columns predicted.
     """
-    songs = to_song_level(predictions)
-    found = {}
-    for mode, table in songs.groupby("transfer_mode", sort=False):
-        counts = np.zeros((len(LABELS["quadrant"]),) * 2, dtype=np.int64)
-        np.add.at(counts, decide(table, "quadrant"), 1)
-        found[str(mode)] = counts.tolist()
-    return found
+    return {
+        str(mode): score(*decide(table, "quadrant"), "quadrant").confusion.tolist()
+        for mode, table in to_song_level(predictions).groupby("transfer_mode", sort=False)
+    }
 
 
 def answers(comparisons: Sequence[Comparison]) -> list[Answer]:

@@ -8,8 +8,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from recitative.evaluation.metrics import TASKS
 from recitative.files import atomic_path
-from recitative.reports.matrix import ARCHS, COLUMNS, MARKS, PRINTED_BY, PaperTable, Scores
-from recitative.reports.results import Cell, Figure, grouped, mode_name, music_name
+from recitative.reports.matrix import ARCHS, COLUMNS, MARKS, PRINTED_BY, PaperTable
+from recitative.reports.results import Cell, Scores, grouped, mode_name, music_name
 from recitative.vocabulary import LANGUAGES, SPEECH
 
 SYNTHETIC = "synthetic corpus: these numbers say that the platform works, nothing about language"
@@ -23,7 +23,7 @@ _LATEX = str.maketrans(
 
 
 CEILING = "one listener against the rest"
-Ceilings = Mapping[str, Mapping[str, Figure]]  # by music set and task
+Ceilings = Mapping[str, Mapping[str, Scores]]  # by music set and task
 
 
 def write_latex(
@@ -50,7 +50,7 @@ def latex_table(
     """
     groups = grouped(cells, music)
     shown = [cell for group in groups.values() for cell in group]
-    repeats = max(len(cell.repeats) for cell in shown)
+    repeats = max(cell.repeats for cell in shown)
     caption = (
         f"{music_name(music)}, {task}: F at song level, {shown[0].songs} songs, mean of {repeats} "
         f"repeats ({shown[0].arch.upper()}). In brackets 95 % intervals of the macro average, "
@@ -100,7 +100,7 @@ def escape(text: str) -> str:
     return text.translate(_LATEX)
 
 
-def bounds(figure: Figure | Scores) -> str:
+def bounds(figure: Scores) -> str:
     """``[0.41, 0.83]``; empty where there is no interval."""
     if figure.low is None or figure.high is None:
         return ""
@@ -122,7 +122,7 @@ def summary_text(
     songs = {cell.music: cell.songs for cell in cells}
     sets = list(songs)
     lines = [SYNTHETIC, ""] if synthetic else []
-    repeats = max(len(cell.repeats) for cell in cells)
+    repeats = max(cell.repeats for cell in cells)
     archs = "/".join(dict.fromkeys(cell.arch.upper() for cell in cells))
     lines += [
         f"Quadrant macro F at song level, {archs}, mean of {repeats} repeats, [95 % interval]",

@@ -2,20 +2,21 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, astuple, fields
+from dataclasses import asdict, astuple
 from typing import Any
 
 import click
+import numpy as np
 import pandas as pd
 
 from recitative.agreement.alpha import alpha_from_long, bootstrap_alphas
-from recitative.agreement.consensus import task_classes
+from recitative.agreement.consensus import answers
 from recitative.agreement.ratings import read_music_ratings
 from recitative.corpora.certificate import require_clean
 from recitative.evaluation.claims import CellName
 from recitative.evaluation.comparisons import split_cells
 from recitative.evaluation.matrix import MATRIX_COLUMNS, MATRIX_TEST_COLUMNS, matrix_rows
-from recitative.evaluation.metrics import check_predictions
+from recitative.evaluation.metrics import check_predictions, read_predictions
 from recitative.evaluation.overall import format_effects, overall_effects
 from recitative.evaluation.verdicts import Agreement, Evidence, Pretraining, format_verdicts, judge
 from recitative.experiment.places import CLAIMS, INDEX, PRETRAIN, SPLITS, prediction_folders
@@ -23,7 +24,7 @@ from recitative.files import atomic_folder, blake2b, read_csv, read_json, write_
 from recitative.params import Params
 from recitative.seeding import derive_rng
 from recitative.tracking import past_runs
-from recitative.tracking.past_runs import PretrainingRun, RunPredictions
+from recitative.tracking.past_runs import RunPredictions
 from recitative.tracking.runs import elsewhere
 from recitative.vocabulary import MUSIC, SPEECH
 
@@ -51,7 +52,7 @@ def run(params: Params) -> None:
         write_json(folder / "experiments.json", experiments)
         write_csv(folder / "matrix.csv", MATRIX_COLUMNS, rows)
         write_csv(folder / "matrix_tests.csv", MATRIX_TEST_COLUMNS, tests)
-        write_csv(folder / "curves.csv", CURVE_COLUMNS, list(curve_rows(trained)))
+        write_csv(folder / "curves.csv", CURVE_COLUMNS, _curve_rows(trained))
     click.echo(format_verdicts(verdicts))
     say_elsewhere([run for ids in evidence.runs.values() for run in ids])
     click.echo(f"over all cells:\n{format_effects(overall)}\n{CLAIMS}/claims.json")
@@ -83,60 +84,43 @@ def earlier_predictions(params: Params, labels: str) -> Iterator[RunPredictions]
         yield found
 
 
-def _evidence(params: Params, trained: Sequence[PretrainingRun]) -> Evidence:
-    cells: dict[CellName, pd.DataFrame] = {}
+def _evidence(params: Params, trained: Sequence[Pretraining]) -> Evidence:
+    """Of other experiments on the same split, trained in the same way, and of what lies in build/."""
+    parts: dict[CellName, list[pd.DataFrame]] = defaultdict(list)
     runs: dict[CellName, list[str]] = defaultdict(list)
     hours: dict[str, float] = {}
-    _take_earlier(params, cells, runs, hours)
+    for found in earlier_predictions(params, params.transfer.labels):
+        name = CellName(found.experiment, found.arch, found.mode, found.pairing)
+        parts[name].append(found.table)
+        runs[name].append(found.run_id)
+        if found.speech_hours is not None:
+            hours[found.experiment] = found.speech_hours
     for pairing, folder in prediction_folders().items():
         path = folder / "predictions.csv"
         if not path.exists():
             click.echo(f"{path}: not there; claims about it are left out")
             continue
-        table = pd.read_csv(path)
-        check_predictions(table, str(path))
         run_ids = read_json(folder / "run.json")
-        for key, part in split_cells({pairing: table}).items():
+        for key, part in split_cells({pairing: read_predictions(path)}).items():
             arch = str(part["arch"].iloc[0])
             name = CellName(params.experiment, arch, key.mode, pairing)
-            cells[name] = part
+            parts[name] = [part]
             runs[name] = list(run_ids[key.mode].values())
     if params.balance.speech_hours is not None:
         hours[params.experiment] = params.balance.speech_hours
-    pretrainings = _pretrainings(params, trained)
-    return Evidence(cells, hours, runs, pretrainings, _agreement(params))
+    cells = {name: pd.concat(tables, ignore_index=True) for name, tables in parts.items()}
+    return Evidence(cells, hours, runs, _pretrainings(params, trained), _agreement(params))
 
 
-def _take_earlier(
-    params: Params,
-    cells: dict[CellName, pd.DataFrame],
-    runs: dict[CellName, list[str]],
-    hours: dict[str, float],
-) -> None:
-    """Add the cells of other experiments on the same split, trained in the same way."""
-    tables: dict[CellName, list[pd.DataFrame]] = defaultdict(list)
-    for found in earlier_predictions(params, params.transfer.labels):
-        name = CellName(found.experiment, found.arch, found.mode, found.pairing)
-        tables[name].append(found.table)
-        runs[name].append(found.run_id)
-        if found.speech_hours is not None:
-            hours[found.experiment] = found.speech_hours
-    cells |= {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
-
-
-def _pretrainings(params: Params, trained: Sequence[PretrainingRun]) -> list[Pretraining]:
+def _pretrainings(params: Params, trained: Sequence[Pretraining]) -> list[Pretraining]:
     """Those in build/, then those of MLflow that are others."""
-    found = [
-        Pretraining(**{field.name: getattr(one, field.name) for field in fields(Pretraining)})
-        for one in trained
-    ]
     here: list[Pretraining] = []
     for language in SPEECH:
         folder = PRETRAIN / language
         if not (folder / "history.csv").exists():
             continue
         run_id = read_json(folder / "run.json")["run_id"]
-        if run_id in {one.run_id for one in found}:
+        if run_id in {one.run_id for one in trained}:
             continue
         history = read_csv(folder / "history.csv")
         best = min(history, key=lambda row: float(row["validation_loss"]))
@@ -150,10 +134,10 @@ def _pretrainings(params: Params, trained: Sequence[PretrainingRun]) -> list[Pre
                 int(best["epoch"]) + 1, len(history), run_id,
             )
         )  # fmt: skip
-    return here + found
+    return [*here, *trained]
 
 
-def curve_rows(trained: Sequence[PretrainingRun]) -> Iterator[dict[str, Any]]:
+def _curve_rows(trained: Sequence[Pretraining]) -> Iterator[dict[str, Any]]:
     """The learning curve of every pretraining that MLflow holds, for the report; a row an epoch."""
     for one in trained:
         for epoch, losses in enumerate(one.losses):
@@ -168,16 +152,14 @@ def _agreement(params: Params) -> dict[str, Agreement]:
         path = INDEX / f"music-{music}.ratings.csv"
         if not path.exists():
             continue
-        classes = task_classes(read_music_ratings(path), "quadrant", params.agreement.midpoint)
-        chosen = classes.code >= 0
-        answers = classes.rater[chosen], classes.clip[chosen], classes.code[chosen]
-        alpha = alpha_from_long(*answers, "nominal")
+        given = answers(read_music_ratings(path), "quadrant", params.agreement.midpoint)
+        alpha = alpha_from_long(*given, "nominal")
         if alpha is None:
             continue
         rng = derive_rng(params.seed, "claims", "agreement", music)
         draws = bootstrap_alphas(
-            *answers, "nominal", resampled="both", rng=rng,
+            *given, "nominal", resampled="both", rng=rng,
             draws=max(100, params.agreement.draws), jobs=params.compute.processes,
         )  # fmt: skip
-        found[music] = Agreement(alpha, draws, len(set(classes.clip[chosen].tolist())))
+        found[music] = Agreement(alpha, draws, len(np.unique(given[1])))
     return found

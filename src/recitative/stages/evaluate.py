@@ -2,12 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import click
-import pandas as pd
 
 from recitative.corpora.certificate import require_clean
 from recitative.evaluation import metrics as scoring
@@ -22,7 +20,10 @@ from recitative.vocabulary import setting_of
 def run(params: Params) -> None:
     """Score every cell and control, on segments and songs, and compare them on the same songs."""
     require_clean(SPLITS, INDEX, allow_leaks=params.split.leak == "released")
-    predictions = {pairing: _read(folder) for pairing, folder in prediction_folders().items()}
+    predictions = {
+        pairing: scoring.read_predictions(folder / "predictions.csv")
+        for pairing, folder in prediction_folders().items()
+    }
     results: list[dict[str, Any]] = []
     classes: list[dict[str, Any]] = []
     for pairing, table in predictions.items():
@@ -53,13 +54,6 @@ def run(params: Params) -> None:
         write_json(folder / "metrics.json", metrics(summary))
         write_csv(folder / "quadrants.csv", ["cell", "macro_f1"], quadrants)
     click.echo(f"{len(results)} results, {len(tests)} comparisons; {EVALUATE}/results.csv")
-
-
-def _read(folder: Path) -> pd.DataFrame:
-    path = folder / "predictions.csv"
-    table = pd.read_csv(path)
-    scoring.check_predictions(table, str(path))
-    return table
 
 
 def metrics(summary: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:

@@ -23,9 +23,8 @@ from recitative.learning.config import LabelKind
 from recitative.params import Params
 from recitative.reports import results
 from recitative.reports.links import MlflowLinks
-from recitative.reports.matrix import read_matrix
 from recitative.reports.page import Content, write_report
-from recitative.reports.results import Cell, Comparison
+from recitative.reports.results import Cell
 from recitative.reports.tables import summary_text
 from recitative.stages.claims import earlier_predictions, say_elsewhere
 from recitative.tracking.past_runs import earlier_results
@@ -92,11 +91,16 @@ def run(params: Params, check_controls: bool = False) -> None:
         earlier=earlier_results(),
         labels=labels,
         searched=PAGE.exists() and bool(params.search.trials),
-        matrix=read_matrix(
+        matrix=results.read_cells(
             _rows(places.CLAIMS / "matrix.csv"),
-            {tuple(cell): _without(gone, ids) for *cell, ids in of_claims["cells"]},
+            runs={tuple(cell): _without(gone, ids) for *cell, ids in of_claims["cells"]},
         ),
-        matrix_tests=dict(_matrix_tests()),
+        matrix_tests={
+            (experiment, arch): results.read_comparisons(rows)
+            for (experiment, arch), rows in results.by_columns(
+                _rows(places.CLAIMS / "matrix_tests.csv"), "experiment", "arch"
+            ).items()
+        },
         experiments=_json(places.CLAIMS / "experiments.json", {}),
         overall=_json(places.CLAIMS / "overall.json", {}),
         curves=_curves(params),
@@ -213,26 +217,19 @@ def _json(path: Path, absent: Any) -> Any:
     return read_json(path) if path.exists() else absent
 
 
-def _matrix_tests() -> Iterator[tuple[tuple[str, str], list[Comparison]]]:
-    """The comparisons of every experiment and architecture."""
-    rows = _rows(places.CLAIMS / "matrix_tests.csv")
-    for group in dict.fromkeys((row["experiment"], row["arch"]) for row in rows):
-        mine = [row for row in rows if (row["experiment"], row["arch"]) == group]
-        yield group, results.read_comparisons(mine)
-
-
 def _curves(params: Params) -> dict[tuple[str, str], dict[str, list[dict[str, Any]]]]:
     """Learning curves that MLflow holds, by arch and experiment, but for this one's."""
     curves: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = {}
-    for row in _rows(places.CLAIMS / "curves.csv"):
-        group = row["arch"], row["experiment"]
-        if group == (params.pretrain.arch, params.experiment):
-            continue
-        history = curves.setdefault(group, {}).setdefault(row["language"], [])
-        history.append(_numbers({name: row[name] for name in CURVE}) | {"best": 0.0})
-    for histories in curves.values():
-        for history in histories.values():
+    named = results.by_columns(
+        _rows(places.CLAIMS / "curves.csv"), "arch", "experiment", "language"
+    )
+    for (arch, experiment, language), rows in named.items():
+        if (arch, experiment) != (params.pretrain.arch, params.experiment):
+            history = [
+                _numbers({name: row[name] for name in CURVE}) | {"best": 0.0} for row in rows
+            ]
             min(history, key=lambda row: row["validation_loss"])["best"] = 1.0
+            curves.setdefault((arch, experiment), {})[language] = history
     return curves
 
 

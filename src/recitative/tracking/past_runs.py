@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from recitative.evaluation.verdicts import Pretraining
 from recitative.tracking.store import client, experiment_id
 
 METRIC = "test_quadrant_f1"  # macro F at song level
@@ -36,23 +37,6 @@ class RunPredictions:
     speech_hours: float | None  # a language; None where it was not logged
     run_id: str
     table: pd.DataFrame
-
-
-@dataclass(frozen=True)
-class PretrainingRun:
-    """One finished pretraining: its settings and how it went."""
-
-    experiment: str
-    arch: str
-    language: str
-    seed: int
-    past: int | None
-    future: int | None
-    accuracy: float | None  # on validation, of the kept epoch
-    epochs_to_best: int  # epochs until the lowest validation loss, from 1
-    epochs: int
-    run_id: str
-    losses: tuple[tuple[float, float], ...]  # of training and validation, by epoch
 
 
 def earlier_results() -> list[dict[str, Any]]:
@@ -135,10 +119,10 @@ def predictions_of(
     ]
 
 
-def pretraining_runs(protocol: str) -> list[PretrainingRun]:
+def pretraining_runs(protocol: str) -> list[Pretraining]:
     """Every finished pretraining under `protocol`, sorted; of equal settings the latest."""
     where = f"tags.transfer_mode = 'pretrain' AND tags.protocol = '{protocol}'"
-    latest: dict[tuple[Any, ...], PretrainingRun] = {}
+    latest: dict[tuple[Any, ...], Pretraining] = {}
     for found in _finished(where):
         tags = found.data.tags
         training, losses = (
@@ -152,7 +136,7 @@ def pretraining_runs(protocol: str) -> list[PretrainingRun]:
         past, future = (_number(found, f"cpc.{name}", int) for name in ("past", "future"))
         seed = int(found.data.params.get("seed", 0))
         key = (tags["experiment"], tags["arch"], tags["speech_language"], seed, past, future)
-        run = PretrainingRun(
+        run = Pretraining(
             *key,
             found.data.metrics.get("final_validation_accuracy"),
             min(losses, key=lambda loss: loss.value).step + 1,  # the first of equals
