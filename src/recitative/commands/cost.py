@@ -180,7 +180,7 @@ def measure(params: Params) -> Rates:
         config = short(made.config)
         pretrain = last(fit(made.model, made.train, made.validation, config, compute, 0))
 
-        songs = [
+        songs: list[Any] = [
             SimpleNamespace(id=name, group=name, quadrant=QUADRANTS[place % 4])
             for place, name in enumerate(ids)
         ]

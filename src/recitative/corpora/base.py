@@ -49,6 +49,23 @@ class Clip:
 
 
 @dataclass(frozen=True)
+class IndexedClip:
+    """One usable clip: a row of ``build/index/<role>.csv``."""
+
+    id: str
+    path: str  # relative to data/, with forward slashes
+    seconds: float  # by the header
+    group: str
+    language: Language
+    quadrant: str | None
+    arousal: float | None  # on the corpus's own scale
+    valence: float | None
+    sample_rate: int  # Hz
+    channels: int
+    digest: str  # BLAKE2b-128 of the file's bytes, hex
+
+
+@dataclass(frozen=True)
 class Problem:
     """Something in a corpus that the user should know of: a row without audio, a tie, a bad file."""
 

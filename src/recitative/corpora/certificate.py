@@ -13,8 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from recitative.corpora.balance import SplitClip, total_seconds
-from recitative.corpora.base import MUSIC_ROLES, SOURCE_ROLES
+from recitative.corpora.balance import total_seconds
+from recitative.corpora.base import MUSIC_ROLES, SOURCE_ROLES, IndexedClip
 from recitative.corpora.indexing import read_index
 from recitative.corpora.splits import (
     PARTS,
@@ -30,7 +30,7 @@ from recitative.vocabulary import QUADRANTS
 
 CERTIFICATE = "certificate.json"  # in the folder of the splits
 
-Index = Mapping[str, Sequence[SplitClip]]
+Index = Mapping[str, Sequence[IndexedClip]]
 Splits = Mapping[str, Sequence[SplitRow]]
 
 
@@ -151,13 +151,13 @@ def _checks(split: SplitConfig) -> list[str]:
     return [sentence for sentence, made in checks.items() if made]
 
 
-def _clips(index: Index, role: str) -> list[SplitClip]:
+def _clips(index: Index, role: str) -> list[IndexedClip]:
     sources = SPEECH_SOURCES if role == "speech-mix" else (role,)
     return [clip for source in sources for clip in index[source]]
 
 
 def _in_two(
-    where: str, clips: Sequence[SplitClip], parts: Sequence[tuple[str, str]], by_group: bool
+    where: str, clips: Sequence[IndexedClip], parts: Sequence[tuple[str, str]], by_group: bool
 ) -> list[str]:
     """Clips, groups and audio that stand in two parts, given (clip id, part)."""
     table = _placed(clips, parts)
@@ -176,7 +176,7 @@ def _in_two(
 
 
 def _fold_leaks(
-    role: str, clips: Sequence[SplitClip], rows: Sequence[SplitRow], split: SplitConfig, seed: int
+    role: str, clips: Sequence[IndexedClip], rows: Sequence[SplitRow], split: SplitConfig, seed: int
 ) -> list[str]:
     """Clips that are not tested exactly once, and leaks within each fold's own parts."""
     tested = Counter(row.id for row in rows if row.fold is not None)
@@ -205,7 +205,7 @@ def _fold_leaks(
     return leaks
 
 
-def _describe(clips: Sequence[SplitClip], rows: Sequence[SplitRow]) -> dict[str, Any]:
+def _describe(clips: Sequence[IndexedClip], rows: Sequence[SplitRow]) -> dict[str, Any]:
     """Clips, hours, groups and (for music) class shares of each part, and of each fold."""
     by_id = {clip.id: clip for clip in clips}
 
@@ -245,7 +245,7 @@ def _spread_groups(index: Index, splits: Splits, split: SplitConfig) -> Iterator
             )
 
 
-def _placed(clips: Sequence[SplitClip], parts: Sequence[tuple[str, str]]) -> pd.DataFrame:
+def _placed(clips: Sequence[IndexedClip], parts: Sequence[tuple[str, str]]) -> pd.DataFrame:
     """A row a clip and part, with the clip's group and audio where it is known."""
     known = {clip.id: (clip.group, clip.digest) for clip in clips}
     rows = ((name, part, *known.get(name, (None, None))) for name, part in parts)

@@ -18,29 +18,12 @@ from recitative.corpora.base import (
     MUSIC_ROLES,
     Clip,
     DatasetConfig,
-    Language,
+    IndexedClip,
     Problem,
     datasets,
 )
 from recitative.errors import UserError
 from recitative.files import stream_csv, write_csv
-
-
-@dataclass(frozen=True)
-class IndexedClip:
-    """One usable clip: a row of ``build/index/<role>.csv``."""
-
-    id: str
-    path: str  # relative to data/, with forward slashes
-    seconds: float  # by the header
-    group: str
-    language: Language
-    quadrant: str | None
-    arousal: float | None  # on the corpus's own scale
-    valence: float | None
-    sample_rate: int  # Hz
-    channels: int
-    digest: str  # BLAKE2b-128 of the file's bytes, hex
 
 
 @dataclass(frozen=True)
