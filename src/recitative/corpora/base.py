@@ -15,10 +15,9 @@ from recitative.config import Section
 from recitative.errors import UserError
 
 Language = Literal["eng", "man"]
-SPEECH_ROLES = ("speech-eng", "speech-man", "speech-mix")
 MUSIC_ROLES = ("music-eng", "music-man")
 SOURCE_ROLES = ("speech-eng", "speech-man", *MUSIC_ROLES)  # read from disk; the mix is drawn
-ROLES = (*SPEECH_ROLES, *MUSIC_ROLES)
+ROLES = ("speech-eng", "speech-man", "speech-mix", *MUSIC_ROLES)
 
 
 class MissingDataError(UserError):
@@ -139,10 +138,5 @@ def dataset_config(role: str, values: dict[str, Any]) -> type[DatasetConfig]:
 
 
 def parse_dataset_config(role: str, values: dict[str, Any]) -> DatasetConfig:
-    """The section ``datasets.<role>`` as its adapter's own type.
-
-    Raises:
-        UserError: as `dataset_config`.
-        pydantic.ValidationError: a value is wrong.
-    """
+    """The section ``datasets.<role>`` as its adapter's own type; as `dataset_config` on errors."""
     return dataset_config(role, values).model_validate(values)

@@ -108,16 +108,10 @@ def extract(
 ) -> ExtractionReport:
     """Write the feature store of one role's clips.
 
-    A clip that is unreadable, silent, damaged or too short goes to problems.csv. The store is
-    written whole or not at all; what was computed before an interruption stays in the cache.
-
-    Args:
-        clips: in the order of the store; `path` is relative to `data_root`.
-        data_root: the data folder.
-        config: the settings.
-        folder: of the store, e.g. build/features/music-eng.
-        cache: where single clips' frames are kept; None computes all.
-        workers: processes, each on one thread; -1 for one a core.
+    A clip that is unreadable, silent, damaged or too short goes to problems.csv; the others are in
+    the order of `clips`, whose paths are below `data_root`. The store, `folder`, is written whole or
+    not at all; what was computed before an interruption stays in the `cache` (None: there is none).
+    There are as many processes as `workers`, each on one thread; -1 for one a core.
 
     Raises:
         UserError: more than `config.max_problem_share` of the clips are lost, no clip is left, or

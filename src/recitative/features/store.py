@@ -118,11 +118,8 @@ def write_store(
 ) -> None:
     """Write a store whole or not at all, holding one clip at a time; what was there is replaced.
 
-    Args:
-        folder: of the store.
-        clips: (id, frames (T, n_mels)); ids are unique.
-        problems: rows for problems.csv, read after the last clip, so it may grow meanwhile.
-        shard_frames: that a file may have; a clip that is longer has a file of its own.
+    `clips` are (id, frames (T, n_mels)), and ids are unique. The rows of `problems` are read after
+    the last clip, so they may grow meanwhile. A file has at most `shard_frames`, or one longer clip.
 
     Raises:
         UserError: there is no clip, or the disk is full.
