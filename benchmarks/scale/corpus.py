@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from recitative.corpora.indexing import IndexedClip
+from recitative.corpora.base import IndexedClip
 from recitative.features.mel import FeatureConfig
 from recitative.features.shards import shard_name
 from recitative.files import write_csv

@@ -46,7 +46,7 @@ def clone(tmp_path: Path) -> Project:
     trees.ch818(embedded, artists=2)
     path = project.root / "dvc.yaml"
     stages = yaml.safe_load(path.read_text("utf-8"))["stages"]
-    guarded = 'python -c "from recitative.commands.own_data import guard; guard()"'
+    guarded = 'python -c "from recitative.experiment.repository import guard; guard()"'
     stages["corpus"] = {
         "cmd": f"{guarded} && mkdir -p build && cp -r {embedded} build/corpus",
         "params": ["demo"],

@@ -7,8 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recitative.corpora.demo.music import SPREAD, compose, draw_cues, draw_style, play
-from recitative.corpora.demo.plan import SIGNS, apportion, plan_clips
-from recitative.corpora.demo.ratings import draw_rater, draw_ratings, mean_rating
+from recitative.corpora.demo.plan import (
+    SIGNS,
+    apportion,
+    draw_rater,
+    draw_ratings,
+    mean_rating,
+    plan_clips,
+)
 from recitative.corpora.demo.synthesis import PEAK, SAMPLE_RATE, TIMBRES, Beat, Note, render
 from recitative.seeding import derive_rng
 from recitative.vocabulary import QUADRANTS

@@ -82,7 +82,7 @@ def test_windows_equal_naive_slicing(
         for index, clip_id in enumerate(ids)
         for start in range(0, len(written[clip_id]) - span + 1, hop)
     ]
-    anchors = store.anchors(ids, span, hop)
+    anchors = store.segments(ids, span, hop)
     assert anchors.clip.tolist() == [index for index, _ in naive]
     if naive:
         batch = store.gather(anchors.start, span)

@@ -11,14 +11,13 @@ import itertools
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from statistics import fmean
 from tempfile import TemporaryDirectory
+from timeit import repeat, timeit
 from types import SimpleNamespace
 from typing import Any
 
@@ -147,9 +146,7 @@ def calibrate(grid: Sequence[Params]) -> Machine:
     rates = {}
     for params in {one.pretrain.arch: one for one in grid}.values():
         found = in_parallel(measure, [(params,)] * processes, params.compute)
-        rates[params.pretrain.arch] = Rates(
-            *(fmean(getattr(one, name) for one in found) for name in Rates.__dataclass_fields__)
-        )
+        rates[params.pretrain.arch] = Rates(*np.mean([astuple(one) for one in found], axis=0))
     return Machine(rates, _audio(first), _start(), _run(), _compared(first), processes)
 
 
@@ -172,7 +169,11 @@ def measure(params: Params) -> Rates:
     frames, hop = features.segment_frames, features.segment_hop
     hours = CLIPS * CLIP_FRAMES * features.hop_length / features.sample_rate / 3600
     with TemporaryDirectory(prefix="recitative-cost-") as folder:
-        store = _noise(Path(folder) / "noise", features.n_mels)
+        noise, rng = Path(folder) / "noise", np.random.default_rng(0)
+        shape = CLIP_FRAMES, features.n_mels
+        clips = ((f"clip/{n:02}", rng.standard_normal(shape, np.float32)) for n in range(CLIPS))
+        write_store(noise, clips)
+        store = FeatureStore.open(noise)
         ids = list(store.clip_ids)
         cut = round(0.85 * len(ids))
         speech = Speech(store, {"train": ids[:cut], "validation": ids[cut:]}, frames, hop)
@@ -180,15 +181,13 @@ def measure(params: Params) -> Rates:
         config = short(made.config)
         pretrain = last(fit(made.model, made.train, made.validation, config, compute, 0))
 
-        songs = [
+        songs: list[Any] = [
             SimpleNamespace(id=name, group=name, quadrant=QUADRANTS[place % 4])
             for place, name in enumerate(ids)
         ]
         music = LabelledSegments.load(store, songs, frames, hop)
-        order = np.arange(
-            len(music.start)
-        )  # of music 59.5 % is for training, 10.5 % for validation
-        parts = Parts(*np.split(order, [round(share * len(order)) for share in (0.595, 0.7)]))
+        count = len(music.start)  # of music 59.5 % is for training, 10.5 % for validation
+        parts = Parts(*np.split(np.arange(count), [round(s * count) for s in (0.595, 0.7)]))
         description = classifier_description(params, pretrained_description(params))
         model = build_classifier(description, build_encoder(description))
         out = Path(folder) / "codes.npy"
@@ -205,19 +204,9 @@ def measure(params: Params) -> Rates:
     return Rates(*found, *[float(psutil.Process().memory_info().rss)])
 
 
-def _noise(folder: Path, bands: int) -> FeatureStore:
-    rng = np.random.default_rng(0)
-    clips = ((f"clip/{n:02}", rng.standard_normal((CLIP_FRAMES, bands))) for n in range(CLIPS))
-    write_store(folder, ((name, frames.astype(np.float32)) for name, frames in clips))
-    return FeatureStore.open(folder)
-
-
 def _seconds(work: Callable[[], object]) -> float:
     """How long it takes the second time."""
-    work()
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+    return repeat(work, number=1, repeat=2)[1]
 
 
 def _audio(params: Params) -> float:
@@ -234,9 +223,7 @@ def _audio(params: Params) -> float:
 
 def _start() -> float:
     command = [sys.executable, "-c", "import recitative.stages.transfer, mlflow"]
-    started = time.perf_counter()
-    subprocess.run(command, check=True)
-    return time.perf_counter() - started
+    return timeit(lambda: subprocess.run(command, check=True), number=1)
 
 
 def _run() -> float:
@@ -273,9 +260,8 @@ def _compared(params: Params) -> float:
     rng = np.random.default_rng(0)
     true = rng.integers(4, size=songs)
     a, b = (rng.integers(4, size=(params.transfer.repeats, songs)) for _ in range(2))
-    started = time.perf_counter()
-    paired_difference(true, a, b, 4, rng, draws=params.evaluate.draws)
-    return time.perf_counter() - started
+    draws = params.evaluate.draws
+    return timeit(lambda: paired_difference(true, a, b, 4, rng, draws=draws), number=1)
 
 
 def estimate(params: Params, machine: Machine) -> Iterator[Line]:
@@ -305,9 +291,8 @@ def estimate(params: Params, machine: Machine) -> Iterator[Line]:
     tested = 2 * rates.predict * music  # validation and test, of both modes
     repeat = folds * (frozen + finetune * ("full" in transfer.modes) + tested) + 2 * machine.run
     cells = len(PAIRINGS)
-    modes = len(transfer.modes)
     tasks = [repeat] * (cells * transfer.repeats)
-    cell = line("transfer", tasks, cells * transfer.repeats * modes * folds)
+    cell = line("transfer", tasks, len(tasks) * len(transfer.modes) * folds)
     coded = [rates.encode * music] * cells
     yield Line(cell.what, cell.trainings, cell.work + sum(coded), cell.wall + makespan(coded, side))
     tasks = [
@@ -336,19 +321,18 @@ def makespan(tasks: Sequence[float], side: int) -> float:
 
 def _hours(params: Params) -> tuple[float, float]:
     """Hours of a speech and of a music role: what is asked for, else what the index has."""
-    asked = params.balance.speech_hours, params.balance.music_hours
-    found = []
-    for hours, role in zip(asked, ("speech-eng", "music-eng"), strict=True):
+
+    def hours(asked: float | None, role: str) -> float:
         path = INDEX / f"{role}.csv"
-        if hours is None and not path.exists():
+        if asked is None and not path.exists():
             raise UserError(
                 f"{path}: balance asks for all there is, and nothing is indexed yet; run "
                 "`recitative index`, or give balance.speech_hours and balance.music_hours"
             )
-        if hours is None:
-            hours = sum(float(row["seconds"]) for row in read_csv(path)) / 3600
-        found.append(hours)
-    return found[0], found[1]
+        return asked or sum(float(row["seconds"]) for row in read_csv(path)) / 3600
+
+    balance = params.balance
+    return hours(balance.speech_hours, "speech-eng"), hours(balance.music_hours, "music-eng")
 
 
 def _shared(grid: Sequence[tuple[str, Params]], machine: Machine) -> float:

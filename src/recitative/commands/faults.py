@@ -6,11 +6,11 @@ build/ and the project's MLflow store are not touched, but for the ladder itself
 """
 
 import io
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -31,28 +31,17 @@ from recitative.stages import featurize, index, pretrain, split, transfer
 from recitative.switches import AUTO, PROTOCOLS, ROWS, SIZES
 from recitative.vocabulary import PAIRINGS
 
-
-@dataclass(frozen=True)
-class Mend:
-    """One rung: the row of docs/protocols.md, what is done right from here on, and by what."""
-
-    row: str
-    what: str
-    parameters: tuple[str, ...]
-
-
-LADDER = (
-    Mend("C11", "test songs stay out of training", ("split.leak",)),
-    Mend("C21", "split by artist and speaker", ("split.group_by",)),
-    Mend(
-        "C13", "the best epoch is scored, not the last", tuple(n for n in ROWS if ROWS[n] == "C13")
-    ),
-    Mend("C18", "batch norm over channels, not time", ("encoder.batch_norm",)),
-    Mend("C12", "class weights act on all heads", ("transfer.class_weights",)),
-    Mend("C3", "the corrected learning rates", tuple(n for n in ROWS if ROWS[n] == "C3")),
-    Mend("C4", "CPC's negatives and gap", ("cpc.negatives", "cpc.gap")),
-    Mend("ours", "mel bands are standardised", ("encoder.standardize",)),
-    Mend("C9, C21", "macro average over songs is printed", ("report.average",)),
+# A rung: the row of docs/protocols.md, what is done right from here on, and by which parameters.
+LADDER: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("C11", "test songs stay out of training", ("split.leak",)),
+    ("C21", "split by artist and speaker", ("split.group_by",)),
+    ("C13", "the best epoch is scored, not the last", tuple(n for n in ROWS if ROWS[n] == "C13")),
+    ("C18", "batch norm over channels, not time", ("encoder.batch_norm",)),
+    ("C12", "class weights act on all heads", ("transfer.class_weights",)),
+    ("C3", "the corrected learning rates", tuple(n for n in ROWS if ROWS[n] == "C3")),
+    ("C4", "CPC's negatives and gap", ("cpc.negatives", "cpc.gap")),
+    ("ours", "mel bands are standardised", ("encoder.standardize",)),
+    ("C9, C21", "macro average over songs is printed", ("report.average",)),
 )
 
 
@@ -137,19 +126,18 @@ def _settings(
     """Each rung's row, name and values of params.yaml; None where nothing is trained anew."""
     chosen = {name: AUTO for name in ROWS}  # what params.yaml writes out would hide the fault
     yield "released", "as the released code does it", _with(values, chosen)
-    for mend in LADDER:
-        if mend.row == "C4" and arch != "cpc":
+    corrected = SIZES[size] | PROTOCOLS["corrected"]
+    for row, what, parameters in LADDER:
+        if row == "C4" and arch != "cpc":
             continue
-        for name in mend.parameters:
-            corrected = PROTOCOLS["corrected"]
-            chosen[name] = corrected[name] if name in corrected else SIZES[size][name]
-        scoring = mend.parameters == ("report.average",)
-        yield mend.row, mend.what, None if scoring else _with(values, chosen)
+        chosen |= {name: corrected[name] for name in parameters}
+        scoring = parameters == ("report.average",)
+        yield row, what, None if scoring else _with(values, chosen)
 
 
 def _with(values: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of the values under `protocol: released`, with these dotted names set."""
-    changed: dict[str, Any] = json.loads(json.dumps(values))
+    changed = deepcopy(dict(values))
     changed["protocol"] = "released"
     changed["search"]["trials"] = 0  # every rung trains with the values of params.yaml
     changed.setdefault("compute", {})["ahead"] = False  # one pairing is asked for, not all

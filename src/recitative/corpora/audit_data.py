@@ -13,8 +13,8 @@ import joblib
 from tqdm import tqdm
 
 from recitative.audio import FAULTS, AudioError, Fault, load_audio, require_length
-from recitative.corpora.base import Problem
-from recitative.corpora.indexing import IndexedClip, RoleIndex
+from recitative.corpora.base import IndexedClip, Problem
+from recitative.corpora.indexing import RoleIndex
 from recitative.vocabulary import QUADRANTS
 
 

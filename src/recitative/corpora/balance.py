@@ -6,40 +6,13 @@ so what counts is seconds of audio as measured, never a number of files.
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
 
 import numpy as np
 from pydantic import Field
 
 from recitative.config import Section
+from recitative.corpora.base import IndexedClip
 from recitative.seeding import derive_rng
-
-
-class SplitClip(Protocol):
-    """What balance and split need to know of a clip; an indexed clip has all of it."""
-
-    @property
-    def id(self) -> str:
-        """Unique within its role."""
-
-    @property
-    def seconds(self) -> float:
-        """Measured duration."""
-
-    @property
-    def group(self) -> str:
-        """Speaker or artist."""
-
-    @property
-    def quadrant(self) -> str | None:
-        """One of QUADRANTS; None for speech."""
-
-    @property
-    def digest(self) -> str:
-        """Hash of the audio: equal for the same audio under two names."""
-
-
-C = TypeVar("C", bound=SplitClip)
 
 
 class BalanceConfig(Section):
@@ -49,14 +22,14 @@ class BalanceConfig(Section):
     music_hours: float | None = Field(gt=0)  # h, of each music role
 
 
-def total_seconds(clips: Sequence[SplitClip]) -> float:
+def total_seconds(clips: Sequence[IndexedClip]) -> float:
     """Duration of all `clips` together, in seconds."""
     return float(sum(clip.seconds for clip in clips))
 
 
 def balance(
-    role: str, clips: Sequence[C], hours: float | None, tolerance: float, seed: int
-) -> tuple[list[C], list[str]]:
+    role: str, clips: Sequence[IndexedClip], hours: float | None, tolerance: float, seed: int
+) -> tuple[list[IndexedClip], list[str]]:
     """Choose clips of one role that last `hours` together; None takes every clip.
 
     Returns:
@@ -81,7 +54,9 @@ def balance(
     ]
 
 
-def choose_seconds(clips: Sequence[C], seconds: float, rng: np.random.Generator) -> list[C]:
+def choose_seconds(
+    clips: Sequence[IndexedClip], seconds: float, rng: np.random.Generator
+) -> list[IndexedClip]:
     """Choose clips that last `seconds` together, as nearly as one last exchange of clips allows.
 
     The quadrants keep their shares of the duration, and within a quadrant every group gives one
@@ -103,7 +78,7 @@ def choose_seconds(clips: Sequence[C], seconds: float, rng: np.random.Generator)
     return [clips[i] for i in sorted(order)]
 
 
-def _proportional_order(clips: Sequence[SplitClip], rng: np.random.Generator) -> list[int]:
+def _proportional_order(clips: Sequence[IndexedClip], rng: np.random.Generator) -> list[int]:
     """An order whose every beginning holds the quadrants in their shares and the groups evenly."""
     turn = rng.permutation(len(clips))
     queues: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))

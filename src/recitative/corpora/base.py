@@ -15,10 +15,9 @@ from recitative.config import Section
 from recitative.errors import UserError
 
 Language = Literal["eng", "man"]
-SPEECH_ROLES = ("speech-eng", "speech-man", "speech-mix")
 MUSIC_ROLES = ("music-eng", "music-man")
 SOURCE_ROLES = ("speech-eng", "speech-man", *MUSIC_ROLES)  # read from disk; the mix is drawn
-ROLES = (*SPEECH_ROLES, *MUSIC_ROLES)
+ROLES = ("speech-eng", "speech-man", "speech-mix", *MUSIC_ROLES)
 
 
 class MissingDataError(UserError):
@@ -46,6 +45,23 @@ class Clip:
     arousal: float | None = None  # on the corpus's own scale; None where it has none
     valence: float | None = None
     ratings: tuple[Rating, ...] = ()
+
+
+@dataclass(frozen=True)
+class IndexedClip:
+    """One usable clip: a row of ``build/index/<role>.csv``."""
+
+    id: str
+    path: str  # relative to data/, with forward slashes
+    seconds: float  # by the header
+    group: str
+    language: Language
+    quadrant: str | None
+    arousal: float | None  # on the corpus's own scale
+    valence: float | None
+    sample_rate: int  # Hz
+    channels: int
+    digest: str  # BLAKE2b-128 of the file's bytes, hex
 
 
 @dataclass(frozen=True)
@@ -122,10 +138,5 @@ def dataset_config(role: str, values: dict[str, Any]) -> type[DatasetConfig]:
 
 
 def parse_dataset_config(role: str, values: dict[str, Any]) -> DatasetConfig:
-    """The section ``datasets.<role>`` as its adapter's own type.
-
-    Raises:
-        UserError: as `dataset_config`.
-        pydantic.ValidationError: a value is wrong.
-    """
+    """The section ``datasets.<role>`` as its adapter's own type; as `dataset_config` on errors."""
     return dataset_config(role, values).model_validate(values)

@@ -13,8 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from recitative.corpora.balance import SplitClip, total_seconds
-from recitative.corpora.base import MUSIC_ROLES, SOURCE_ROLES
+from recitative.corpora.balance import total_seconds
+from recitative.corpora.base import MUSIC_ROLES, SOURCE_ROLES, IndexedClip
 from recitative.corpora.indexing import read_index
 from recitative.corpora.splits import (
     PARTS,
@@ -30,7 +30,7 @@ from recitative.vocabulary import QUADRANTS
 
 CERTIFICATE = "certificate.json"  # in the folder of the splits
 
-Index = Mapping[str, Sequence[SplitClip]]
+Index = Mapping[str, Sequence[IndexedClip]]
 Splits = Mapping[str, Sequence[SplitRow]]
 
 
@@ -50,7 +50,7 @@ def certify(
         ``split`` (the section), ``roles`` (clips, hours, groups and classes a part, and a fold),
         ``checks`` (sentences), ``leaks`` (sentences; empty when clean) and ``notes``.
     """
-    hashes = {"index": _index_hash(index), "splits": _splits_hash(splits)}
+    hashes = _hashes(index, splits)
     return {
         "hash": _hash(hashes.items()),
         "hashes": hashes,
@@ -97,13 +97,9 @@ def audit_splits(index_folder: Path, splits_folder: Path) -> list[str]:
         LeakError: there is no certificate.
         UserError: a file is missing or cannot be read as what it should be.
     """
-    certificate = _read_certificate(splits_folder)
-    index = _read_sources(index_folder)
-    splits = _read_all(splits_folder, certificate)
+    certificate, index, splits, changed = _read(splits_folder, index_folder)
     split = SplitConfig.model_validate(certificate["split"])
-    leaks = find_leaks(index, splits, split, certificate["seed"])
-    leaks += _changed(index_folder, _index_hash(index), certificate["hashes"]["index"])
-    return leaks + _changed(splits_folder, _splits_hash(splits), certificate["hashes"]["splits"])
+    return find_leaks(index, splits, split, certificate["seed"]) + changed
 
 
 def require_clean(
@@ -118,14 +114,9 @@ def require_clean(
     Raises:
         LeakError: the certificate is missing, states leaks, or is not that of the files.
     """
-    certificate = _read_certificate(splits_folder)
-    splits = _read_all(splits_folder, certificate)
-    stale = _changed(splits_folder, _splits_hash(splits), certificate["hashes"]["splits"])
-    if index_folder is not None:
-        now = _index_hash(_read_sources(index_folder))
-        stale += _changed(index_folder, now, certificate["hashes"]["index"])
-    if stale:
-        raise LeakError(stale[0])
+    certificate, _, _, changed = _read(splits_folder, index_folder)
+    if changed:
+        raise LeakError(changed[0])
     leaks = certificate["leaks"]
     if leaks and not allow_leaks:
         raise LeakError(
@@ -151,13 +142,13 @@ def _checks(split: SplitConfig) -> list[str]:
     return [sentence for sentence, made in checks.items() if made]
 
 
-def _clips(index: Index, role: str) -> list[SplitClip]:
+def _clips(index: Index, role: str) -> list[IndexedClip]:
     sources = SPEECH_SOURCES if role == "speech-mix" else (role,)
     return [clip for source in sources for clip in index[source]]
 
 
 def _in_two(
-    where: str, clips: Sequence[SplitClip], parts: Sequence[tuple[str, str]], by_group: bool
+    where: str, clips: Sequence[IndexedClip], parts: Sequence[tuple[str, str]], by_group: bool
 ) -> list[str]:
     """Clips, groups and audio that stand in two parts, given (clip id, part)."""
     table = _placed(clips, parts)
@@ -176,7 +167,7 @@ def _in_two(
 
 
 def _fold_leaks(
-    role: str, clips: Sequence[SplitClip], rows: Sequence[SplitRow], split: SplitConfig, seed: int
+    role: str, clips: Sequence[IndexedClip], rows: Sequence[SplitRow], split: SplitConfig, seed: int
 ) -> list[str]:
     """Clips that are not tested exactly once, and leaks within each fold's own parts."""
     tested = Counter(row.id for row in rows if row.fold is not None)
@@ -205,7 +196,7 @@ def _fold_leaks(
     return leaks
 
 
-def _describe(clips: Sequence[SplitClip], rows: Sequence[SplitRow]) -> dict[str, Any]:
+def _describe(clips: Sequence[IndexedClip], rows: Sequence[SplitRow]) -> dict[str, Any]:
     """Clips, hours, groups and (for music) class shares of each part, and of each fold."""
     by_id = {clip.id: clip for clip in clips}
 
@@ -222,9 +213,7 @@ def _describe(clips: Sequence[SplitClip], rows: Sequence[SplitRow]) -> dict[str,
         return measured
 
     described: dict[str, Any] = {
-        part: measure(row.id for row in rows if row.split == part)
-        for part in PARTS
-        if any(row.split == part for row in rows)
+        part: measure(ids) for part in PARTS if (ids := [r.id for r in rows if r.split == part])
     }
     folds = sorted({row.fold for row in rows if row.fold is not None})
     if folds:
@@ -245,7 +234,7 @@ def _spread_groups(index: Index, splits: Splits, split: SplitConfig) -> Iterator
             )
 
 
-def _placed(clips: Sequence[SplitClip], parts: Sequence[tuple[str, str]]) -> pd.DataFrame:
+def _placed(clips: Sequence[IndexedClip], parts: Sequence[tuple[str, str]]) -> pd.DataFrame:
     """A row a clip and part, with the clip's group and audio where it is known."""
     known = {clip.id: (clip.group, clip.digest) for clip in clips}
     rows = ((name, part, *known.get(name, (None, None))) for name, part in parts)
@@ -262,21 +251,19 @@ def _and(names: Iterable[str]) -> str:
     return " and ".join(sorted(names))
 
 
-def _index_hash(index: Index) -> str:
-    """Of all that a split follows from, in any order: ids, groups, classes, audio, milliseconds."""
-    return _hash(
+def _hashes(index: Index, splits: Splits) -> dict[str, str]:
+    """Of the splits, and of all that they follow from: ids, groups, classes, audio, milliseconds."""
+    clips = (
         (role, clip.id, clip.group, clip.quadrant or "", clip.digest, f"{clip.seconds:.3f}")
         for role in SOURCE_ROLES
         for clip in index.get(role, ())
     )
-
-
-def _splits_hash(splits: Splits) -> str:
-    return _hash(
+    parts = (
         (role, row.id, row.split, "" if row.fold is None else str(row.fold))
         for role, rows in splits.items()
         for row in rows
     )
+    return {"index": _hash(clips), "splits": _hash(parts)}
 
 
 def _hash(rows: Iterable[tuple[str, ...]]) -> str:
@@ -302,16 +289,17 @@ def _read_certificate(folder: Path) -> dict[str, Any]:
     return certificate
 
 
-def _read_all(folder: Path, certificate: Mapping[str, Any]) -> dict[str, list[SplitRow]]:
-    return {role: read_splits(folder, role) for role in certificate["roles"]}
-
-
-def _read_sources(folder: Path) -> Index:
-    return {role: read_index(folder, role) for role in SOURCE_ROLES}
-
-
-def _changed(folder: Path, now: str, certified: str) -> list[str]:
-    """The sentence that `folder` is no longer what the certificate was written for, if so."""
-    if now == certified:
-        return []
-    return [f"{folder}: changed since {CERTIFICATE} was written; run `recitative split` again"]
+def _read(
+    splits_folder: Path, index_folder: Path | None
+) -> tuple[dict[str, Any], Index, Splits, list[str]]:
+    """The certificate, the index, the splits, and a sentence on each that is no longer certified."""
+    certificate = _read_certificate(splits_folder)
+    splits = {role: read_splits(splits_folder, role) for role in certificate["roles"]}
+    index = {role: read_index(index_folder, role) for role in SOURCE_ROLES if index_folder}
+    now, certified = _hashes(index, splits), certificate["hashes"]
+    changed = [
+        f"{folder}: changed since {CERTIFICATE} was written; run `recitative split` again"
+        for folder, what in ((splits_folder, "splits"), (index_folder, "index"))
+        if folder and now[what] != certified[what]
+    ]
+    return certificate, index, splits, changed

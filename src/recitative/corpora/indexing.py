@@ -15,26 +15,16 @@ import joblib
 from tqdm import tqdm
 
 from recitative.audio import AudioError, read_header
-from recitative.corpora.base import MUSIC_ROLES, Clip, DatasetConfig, Language, Problem, datasets
+from recitative.corpora.base import (
+    MUSIC_ROLES,
+    Clip,
+    DatasetConfig,
+    IndexedClip,
+    Problem,
+    datasets,
+)
 from recitative.errors import UserError
 from recitative.files import blake2b, stream_csv, write_csv
-
-
-@dataclass(frozen=True)
-class IndexedClip:
-    """One usable clip: a row of ``build/index/<role>.csv``."""
-
-    id: str
-    path: str  # relative to data/, with forward slashes
-    seconds: float  # by the header
-    group: str
-    language: Language
-    quadrant: str | None
-    arousal: float | None  # on the corpus's own scale
-    valence: float | None
-    sample_rate: int  # Hz
-    channels: int
-    digest: str  # BLAKE2b-128 of the file's bytes, hex
 
 
 @dataclass(frozen=True)

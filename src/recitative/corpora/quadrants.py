@@ -62,30 +62,26 @@ def label_quadrants(clips: Sequence[Clip], config: NumericConfig) -> Iterator[Cl
     Every tie is a Problem with the clip's path; it is kept unless ``config.ties`` is ``drop``.
     Clips with a quadrant, and clips without numbers, pass as they are.
     """
-    numeric = [
-        (clip.arousal, clip.valence)
+    numeric = {
+        clip: (clip.arousal, clip.valence)
         for clip in clips
         if clip.quadrant is None and clip.arousal is not None and clip.valence is not None
-    ]
-    if not numeric:
-        yield from clips
-        return
-    arousal_threshold = threshold_of([arousal for arousal, _ in numeric], config.threshold)
-    valence_threshold = threshold_of([valence for _, valence in numeric], config.threshold)
+    }
+    columns = zip(*numeric.values(), strict=True)
+    thresholds = [threshold_of(column, config.threshold) for column in columns]
     for clip in clips:
-        arousal, valence = clip.arousal, clip.valence
-        if clip.quadrant is not None or arousal is None or valence is None:
+        if clip not in numeric:
             yield clip
             continue
+        numbers = numeric[clip]
         tied = [
             f"{name} {value:g} is on the threshold {threshold:g}"
-            for name, value, threshold in (
-                ("arousal", arousal, arousal_threshold),
-                ("valence", valence, valence_threshold),
+            for name, value, threshold in zip(
+                ("arousal", "valence"), numbers, thresholds, strict=True
             )
             if is_tie(value, threshold)
         ]
-        quadrant = quadrant_of(arousal, valence, arousal_threshold, valence_threshold, config.ties)
+        quadrant = quadrant_of(*numbers, thresholds[0], thresholds[1], config.ties)
         if tied:
             outcome = f"counts as {config.ties}" if quadrant else "dropped"
             yield Problem(str(clip.path), f"tie: {' and '.join(tied)}; {outcome}", bool(quadrant))

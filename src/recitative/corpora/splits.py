@@ -14,14 +14,8 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from recitative.config import Section
-from recitative.corpora.balance import (
-    BalanceConfig,
-    SplitClip,
-    balance,
-    choose_seconds,
-    total_seconds,
-)
-from recitative.corpora.base import MUSIC_ROLES, SOURCE_ROLES
+from recitative.corpora.balance import BalanceConfig, balance, choose_seconds, total_seconds
+from recitative.corpora.base import MUSIC_ROLES, SOURCE_ROLES, IndexedClip
 from recitative.corpora.stratify import Unit, check_groups, draw, group_units
 from recitative.errors import UserError
 from recitative.files import stream_csv, write_csv
@@ -67,7 +61,7 @@ class SplitRow:
 
 
 def make_splits(
-    index: Mapping[str, Sequence[SplitClip]],
+    index: Mapping[str, Sequence[IndexedClip]],
     split: SplitConfig,
     balance_to: BalanceConfig,
     seed: int,
@@ -97,7 +91,7 @@ def make_splits(
 
 
 def split_role(
-    role: str, clips: Sequence[SplitClip], split: SplitConfig, seed: int
+    role: str, clips: Sequence[IndexedClip], split: SplitConfig, seed: int
 ) -> list[SplitRow]:
     """One row a clip of one role of SOURCE_ROLES, sorted by id; two a test song under ``leak: released``.
 
@@ -120,7 +114,7 @@ def split_role(
 def parts_for_fold(
     role: str,
     rows: Sequence[SplitRow],
-    clips: Sequence[SplitClip],
+    clips: Sequence[IndexedClip],
     fold: int,
     split: SplitConfig,
     seed: int,
@@ -151,7 +145,7 @@ def parts_for_fold(
 
 
 def mix_speech(
-    index: Mapping[str, Sequence[SplitClip]],
+    index: Mapping[str, Sequence[IndexedClip]],
     splits: Mapping[str, Sequence[SplitRow]],
     split: SplitConfig,
     hours: float | None,
@@ -228,7 +222,7 @@ def read_splits(folder: Path, role: str) -> list[SplitRow]:
 
 def _fold_rows(
     role: str,
-    clips: Sequence[SplitClip],
+    clips: Sequence[IndexedClip],
     units: Sequence[Unit],
     split: SplitConfig,
     rng: np.random.Generator,
@@ -249,7 +243,7 @@ def _fold_rows(
     return parts[split.fold]
 
 
-def _check(role: str, clips: Sequence[SplitClip]) -> None:
+def _check(role: str, clips: Sequence[IndexedClip]) -> None:
     """Raise UserError where the clips of a role cannot be split at all."""
     if not clips:
         raise UserError(f"index/{role}.csv: no clips; check datasets.{role} in params.yaml")
@@ -266,7 +260,7 @@ def _check(role: str, clips: Sequence[SplitClip]) -> None:
 
 
 def _share_notes(
-    role: str, clips: Sequence[SplitClip], rows: Sequence[SplitRow], split: SplitConfig
+    role: str, clips: Sequence[IndexedClip], rows: Sequence[SplitRow], split: SplitConfig
 ) -> list[str]:
     """Where the groups are too few or too large to come near the shares asked for."""
     if split.leak == "released" or (role in MUSIC_ROLES and split.scheme == "grouped_folds"):

@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 from scipy.cluster.hierarchy import DisjointSet
 
-from recitative.corpora.balance import SplitClip, total_seconds
-from recitative.corpora.base import MUSIC_ROLES
+from recitative.corpora.balance import total_seconds
+from recitative.corpora.base import MUSIC_ROLES, IndexedClip
 from recitative.errors import UserError
 from recitative.vocabulary import QUADRANTS
 
@@ -31,7 +31,7 @@ class Unit:
 
 
 def group_units(
-    role: str, clips: Sequence[SplitClip], group_by: Literal["group", "clip"]
+    role: str, clips: Sequence[IndexedClip], group_by: Literal["group", "clip"]
 ) -> list[Unit]:
     """The groups (or single clips) of a role, merged where they share the same audio.
 
@@ -46,13 +46,13 @@ def group_units(
             keys.append(("group", clip.group))
         for key in keys:
             together.merge(i, first.setdefault(key, i))
-    members: dict[int, list[SplitClip]] = defaultdict(list)
+    members: dict[int, list[IndexedClip]] = defaultdict(list)
     for i, clip in enumerate(ordered):
         members[together[i]].append(clip)
     return [Unit(tuple(clip.id for clip in unit), _weight(role, unit)) for unit in members.values()]
 
 
-def _weight(role: str, clips: Sequence[SplitClip]) -> np.ndarray:
+def _weight(role: str, clips: Sequence[IndexedClip]) -> np.ndarray:
     if role not in MUSIC_ROLES:
         return np.array([total_seconds(clips)])
     return np.array([sum(clip.quadrant == q for clip in clips) for q in QUADRANTS], dtype=float)

@@ -40,20 +40,13 @@ class IndexedClip(Protocol):
     """A row of the index, as far as features need it."""
 
     @property
-    def id(self) -> str:
-        """Unique within the role."""
-
+    def id(self) -> str: ...  # noqa: D102
     @property
-    def path(self) -> Path | str:
-        """Of the audio file, below the data folder."""
-
+    def path(self) -> Path | str: ...  # noqa: D102  (below the data folder)
     @property
-    def digest(self) -> str:
-        """Of the file's content, hexadecimal."""
-
+    def digest(self) -> str: ...  # noqa: D102  (of the file's content, hexadecimal)
     @property
-    def seconds(self) -> float:
-        """The measured duration."""
+    def seconds(self) -> float: ...  # noqa: D102  (by the header)
 
 
 @dataclass(frozen=True)
@@ -77,16 +70,11 @@ class ExtractionReport:
     seconds: float  # wall time taken
     feature_hash: str  # of the settings and of the stored clips' digests in order
 
-    @property
-    def hours_per_second(self) -> float:
-        """Hours of audio a second of wall time."""
-        return self.hours / self.seconds
-
     def __str__(self) -> str:
         return (
             f"{self.clips} clips, {self.hours:.2f} h ({self.computed} computed, {self.cached} "
             f"cached), {len(self.problems)} left out; {self.seconds:.1f} s, "
-            f"{self.hours_per_second:.2g} h of audio a second"
+            f"{self.hours / self.seconds:.2g} h of audio a second"
         )
 
 
@@ -120,16 +108,10 @@ def extract(
 ) -> ExtractionReport:
     """Write the feature store of one role's clips.
 
-    A clip that is unreadable, silent, damaged or too short goes to problems.csv. The store is
-    written whole or not at all; what was computed before an interruption stays in the cache.
-
-    Args:
-        clips: in the order of the store; `path` is relative to `data_root`.
-        data_root: the data folder.
-        config: the settings.
-        folder: of the store, e.g. build/features/music-eng.
-        cache: where single clips' frames are kept; None computes all.
-        workers: processes, each on one thread; -1 for one a core.
+    A clip that is unreadable, silent, damaged or too short goes to problems.csv; the others are in
+    the order of `clips`, whose paths are below `data_root`. The store, `folder`, is written whole or
+    not at all; what was computed before an interruption stays in the `cache` (None: there is none).
+    There are as many processes as `workers`, each on one thread; -1 for one a core.
 
     Raises:
         UserError: more than `config.max_problem_share` of the clips are lost, no clip is left, or
@@ -147,9 +129,10 @@ def extract(
             if isinstance(result, str):
                 problems.append(ClipProblem(clip.id, str(clip.path), result))
                 continue
+            frames, is_new = result
             kept.append(clip)
-            computed += result.computed
-            yield clip.id, result.frames
+            computed += is_new
+            yield clip.id, frames
         if len(problems) > config.max_problem_share * len(clips):
             first = problems[0]
             raise UserError(
@@ -160,12 +143,7 @@ def extract(
             )
 
     with closing(_results(clips, data_root, config, shelf, workers, folder)) as results:
-        write_store(
-            folder,
-            frames_of_kept(),
-            (vars(problem) for problem in problems),
-            config.shard_frames,
-        )
+        write_store(folder, frames_of_kept(), map(vars, problems), config.shard_frames)
     return ExtractionReport(
         clips=len(kept),
         hours=sum(clip.seconds for clip in kept) / 3600,
@@ -186,12 +164,6 @@ def cache_frames(
         _clip_frames(data_root / clip.path, clip.digest, clip.seconds, config, shelf)
 
 
-@dataclass(frozen=True)
-class _ClipFrames:
-    frames: Frames
-    computed: bool  # now, not found in the cache
-
-
 def _results(
     clips: Sequence[IndexedClip],
     data_root: Path,
@@ -199,8 +171,8 @@ def _results(
     shelf: Path | None,
     workers: int,
     folder: Path,
-) -> Generator[_ClipFrames | str, None, None]:
-    """Yield each clip's frames, or the reason why there are none, in order, as they get ready."""
+) -> Generator[tuple[Frames, bool] | str, None, None]:
+    """Yield the results of `_clip_frames` in order, as they get ready."""
     bar = tqdm(desc=folder.name, total=len(clips), unit="clip", disable=None)
     with bar, joblib.parallel_config(backend="loky", inner_max_num_threads=1):
         for some in _rounds(clips):
@@ -233,23 +205,20 @@ def _rounds(clips: Sequence[IndexedClip]) -> Iterator[Sequence[IndexedClip]]:
 
 def _clip_frames(
     path: Path, digest: str, seconds: float, config: FeatureConfig, shelf: Path | None
-) -> _ClipFrames | str:
+) -> tuple[Frames, bool] | str:
+    """Frames and whether they were computed now, not found in the cache; or why there are none."""
     entry = None if shelf is None else shelf / digest[:2] / f"{digest}.npy"
-    frames = None if entry is None else _read_entry(entry, config)
-    computed = frames is None
-    if frames is None:
-        try:
-            frames = log_mel(load_audio(path, config.sample_rate), config)
-        except AudioError as error:
-            return error.reason
-        if entry is not None:
-            with atomic_path(entry) as temporary:
-                write_frames(temporary, [frames])
+    frames = found = None if entry is None else _read_entry(entry, config)
     try:
+        if frames is None:
+            frames = log_mel(load_audio(path, config.sample_rate), config)
+            if entry is not None:
+                with atomic_path(entry) as temporary:
+                    write_frames(temporary, [frames])
         require_length(path, seconds, least_seconds(config))
     except AudioError as error:
         return error.reason
-    return _ClipFrames(frames, computed)
+    return frames, found is None
 
 
 def _read_entry(entry: Path, config: FeatureConfig) -> Frames | None:

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from io import FileIO
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -31,24 +30,7 @@ def shard_name(number: int) -> str:
     return f"frames-{number:05}.npy"
 
 
-class StoredFrames(Protocol):
-    """T frames of n_mels bands, float32, read-only."""
-
-    @property
-    def n_mels(self) -> int:
-        """The number of mel bands."""
-
-    def __len__(self) -> int:
-        """T."""
-
-    def run(self, start: int, frames: int) -> Frames:
-        """Frames `start` and on, (frames, n_mels), of one shard."""
-
-    def gather(self, starts: npt.NDArray[np.int64], frames: int) -> Frames:
-        """Copy the windows that begin at `starts` (B,), none in two shards: (B, frames, n_mels)."""
-
-
-def open_frames(folder: Path) -> StoredFrames:
+def open_frames(folder: Path) -> "MappedFrames | ShardedFrames":
     """A role's frames.
 
     Raises:
@@ -65,26 +47,21 @@ def open_frames(folder: Path) -> StoredFrames:
 
 
 class MappedFrames:
-    """The frames of one array (T, n_mels), mapped from its file."""
+    """The T frames of one array (T, n_mels), mapped from its file."""
 
     def __init__(self, array: Frames) -> None:
         self.array = array
+        self.n_mels = int(array.shape[1])
 
     def __len__(self) -> int:
-        """T."""
         return len(self.array)
 
-    @property
-    def n_mels(self) -> int:
-        """The number of mel bands."""
-        return int(self.array.shape[1])
-
     def run(self, start: int, frames: int) -> Frames:
-        """A view."""
+        """Frames `start` and on, (frames, n_mels): a view."""
         return self.array[start : start + frames]
 
     def gather(self, starts: npt.NDArray[np.int64], frames: int) -> Frames:
-        """The windows that begin at `starts` (B,), (B, frames, n_mels)."""
+        """Copy the windows that begin at `starts` (B,): (B, frames, n_mels)."""
         # A window is one run of frames · n_mels numbers on disk, so each is copied as a whole.
         size = frames * self.n_mels
         runs = np.lib.stride_tricks.sliding_window_view(self.array.reshape(-1), size)
@@ -92,7 +69,7 @@ class MappedFrames:
 
 
 class ShardedFrames:
-    """The frames of many files, opened for a batch: thousands at once are more than a process may have.
+    """T frames in many files, opened for a batch: thousands at once are more than a process may have.
 
     Attributes:
         first: (shards + 1,) int64: the number of each shard's first frame, and T.
@@ -101,38 +78,29 @@ class ShardedFrames:
     def __init__(self, paths: Sequence[Path]) -> None:
         lengths, self._offset, bands = np.array([_header(path) for path in paths]).T
         self.first = np.cumsum([0, *lengths], dtype=np.int64)
-        self._bands = int(bands[0])
+        self.n_mels = int(bands[0])
         self._paths = tuple(paths)
 
     def __len__(self) -> int:
-        """T."""
         return int(self.first[-1])
 
-    @property
-    def n_mels(self) -> int:
-        """The number of mel bands."""
-        return self._bands
-
     def run(self, start: int, frames: int) -> Frames:
-        """A copy."""
+        """Frames `start` and on, (frames, n_mels), of one shard: a copy."""
         copied: Frames = self.gather(np.array([start]), frames)[0]
         return copied
 
     def gather(self, starts: npt.NDArray[np.int64], frames: int) -> Frames:
-        """The windows that begin at `starts` (B,), (B, frames, n_mels)."""
-        row = self._bands * 4
-        batch = np.empty((len(starts), frames, self._bands), np.float32)
+        """Copy the windows that begin at `starts` (B,), none in two shards: (B, frames, n_mels)."""
+        row = self.n_mels * 4
+        batch = np.empty((len(starts), frames, self.n_mels), np.float32)
         shards = np.searchsorted(self.first, starts, side="right") - 1
         begins = (starts - self.first[shards]) * row + self._offset[shards]
         with ExitStack() as stack:
-            files = {
-                shard: stack.enter_context(_opened(self._paths[shard]))
-                for shard in {*shards.tolist()}
+            open_of = {
+                s: stack.enter_context(_opened(self._paths[s])) for s in set(shards.tolist())
             }
-            places = [
-                (files[shard], begin)
-                for shard, begin in zip(shards.tolist(), begins.tolist(), strict=True)
-            ]
+            files = [open_of[shard] for shard in shards.tolist()]
+            places = list(zip(files, begins.tolist(), strict=True))
             for file, begin in places if ADVISES else ():  # the disk fetches them side by side
                 os.posix_fadvise(file.fileno(), begin, frames * row, os.POSIX_FADV_WILLNEED)
             for (file, begin), window in zip(places, batch, strict=True):

@@ -20,11 +20,8 @@ import numpy.typing as npt
 
 from recitative.errors import UserError
 from recitative.features import Frames
-from recitative.features.shards import ONE, StoredFrames, open_frames, shard_name
+from recitative.features.shards import ONE, MappedFrames, ShardedFrames, open_frames, shard_name
 from recitative.files import atomic_folder, stream_csv, write_csv
-
-CLIP_COLUMNS = ("id", "start", "frames")
-PROBLEM_COLUMNS = ("id", "path", "reason")
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class FeatureStore:
     """The frames of one role's clips."""
 
     folder: Path  # where it lies
-    frames: StoredFrames  # all of them, on disk, read-only
+    frames: MappedFrames | ShardedFrames  # all of them, on disk, read-only
     spans: Mapping[str, tuple[int, int]]  # id → (start, frames), in the order of the store
 
     @classmethod
@@ -86,11 +83,7 @@ class FeatureStore:
         return self.frames.run(*self._span(clip_id))
 
     def segments(self, ids: Sequence[str], frames: int = 31, hop: int = 15) -> Segments:
-        """Every segment of `frames` frames, one each `hop` frames, clip after clip."""
-        return self.anchors(ids, frames, hop)
-
-    def anchors(self, ids: Sequence[str], span_frames: int, hop_frames: int) -> Segments:
-        """The places, one each `hop_frames`, where a window of `span_frames` fits into one clip.
+        """The places, one each `hop` frames, where a window of `frames` fits, clip after clip.
 
         A clip shorter than the window has none; no window crosses into the next clip.
 
@@ -98,10 +91,10 @@ class FeatureStore:
             UserError: an id is not in the store.
         """
         spans = np.array([self._span(clip_id) for clip_id in ids], np.int64).reshape(-1, 2)
-        counts = np.maximum(0, 1 + (spans[:, 1] - span_frames) // hop_frames)
+        counts = np.maximum(0, 1 + (spans[:, 1] - frames) // hop)
         clip = np.repeat(np.arange(len(ids)), counts)
         within = np.arange(len(clip)) - np.repeat(np.cumsum(counts) - counts, counts)
-        return Segments(spans[clip, 0] + within * hop_frames, clip)
+        return Segments(spans[clip, 0] + within * hop, clip)
 
     def gather(self, starts: npt.NDArray[np.int64], frames: int) -> npt.NDArray[np.float32]:
         """Copy the windows that begin at `starts` (B,) into one batch (B, n_mels, frames)."""
@@ -125,11 +118,8 @@ def write_store(
 ) -> None:
     """Write a store whole or not at all, holding one clip at a time; what was there is replaced.
 
-    Args:
-        folder: of the store.
-        clips: (id, frames (T, n_mels)); ids are unique.
-        problems: rows for problems.csv, read after the last clip, so it may grow meanwhile.
-        shard_frames: that a file may have; a clip that is longer has a file of its own.
+    `clips` are (id, frames (T, n_mels)), and ids are unique. The rows of `problems` are read after
+    the last clip, so they may grow meanwhile. A file has at most `shard_frames`, or one longer clip.
 
     Raises:
         UserError: there is no clip, or the disk is full.
@@ -158,8 +148,8 @@ def write_store(
         if not number:
             (temporary / shard_name(0)).rename(temporary / ONE)
         rows = ({"id": i, "start": first, "frames": n} for i, (first, n) in spans.items())
-        write_csv(temporary / "clips.csv", CLIP_COLUMNS, rows)
-        write_csv(temporary / "problems.csv", PROBLEM_COLUMNS, problems)
+        write_csv(temporary / "clips.csv", ("id", "start", "frames"), rows)
+        write_csv(temporary / "problems.csv", ("id", "path", "reason"), problems)
 
 
 def write_frames(path: Path, blocks: Iterable[Frames]) -> int:

@@ -40,9 +40,7 @@ def opensmile_installed() -> bool:
 def opensmile_functionals(signals: Iterable[np.ndarray], sample_rate: int) -> np.ndarray:
     """The 88 functionals of eGeMAPSv02 (Eyben et al. 2016) of each clip, (C, 88).
 
-    Args:
-        signals: (n,) float32 mono samples of each clip.
-        sample_rate: Hz.
+    `signals` are (n,) float32 mono samples of each clip at `sample_rate` Hz.
     """
     import opensmile
 
@@ -76,18 +74,14 @@ def predict_baseline(
 ) -> np.ndarray:
     """Probabilities (all 0 or 1) of each test segment, (B, 6), from the training part's clips.
 
-    Args:
-        name: `majority`, `stratified` (labels drawn with the training shares, one draw a song), or
-            `mfcc_svm` and `opensmile_svm` (RBF support vectors on standardised statistics,
-            balanced classes).
-        segments: the music set.
-        parts: its parts; validation is not used: nothing is tuned.
-        seed: for the stratified draw.
-        functionals: (C, F) of `opensmile_functionals`, which only `opensmile_svm` needs.
+    A baseline is `majority`, `stratified` (labels drawn with the training shares, one draw a song,
+    by `seed`), or `mfcc_svm` and `opensmile_svm` (RBF support vectors on standardised statistics,
+    balanced classes); only the last one needs the (C, F) of `opensmile_functionals`. Validation is
+    not used: nothing is tuned.
     """
     train = np.unique(segments.clip[parts.train])
     test = np.unique(segments.clip[parts.test])
-    features = np.zeros((len(segments.clips), 1))
+    features = np.zeros((len(segments.clips), 1))  # what a dummy does not look at
     if name == "mfcc_svm":
         features = mfcc_statistics(segments)
     elif name == "opensmile_svm":

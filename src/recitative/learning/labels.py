@@ -27,11 +27,8 @@ def training_labels(
 ) -> LabelledSegments:
     """The segments with the labels to train on; a clip that nobody rated keeps its annotation.
 
-    Args:
-        segments: of a music set, with the set's own annotation.
-        opinions: by clip id; empty where a set has no listeners' answers.
-        kind: `majority` and `reliable` take the most chosen quadrant (of equals the annotated one);
-            `soft` the distribution.
+    Of the kinds `majority` and `reliable` take the most chosen quadrant (of equals the annotated one),
+    `soft` the distribution. `opinions` are by clip id; empty where a set has no listeners' answers.
     """
     shares = np.eye(4, dtype=np.float32)[segments.clip_quadrant]
     majority = segments.clip_quadrant.copy()
@@ -41,9 +38,8 @@ def training_labels(
             most = np.flatnonzero(opinion.shares == opinion.shares.max())
             if majority[index] not in most:
                 majority[index] = most[0]
-    if kind == "soft":
-        return replace(segments, clip_quadrant=majority, shares=shares)
-    return replace(segments, clip_quadrant=majority)
+    soft = {"shares": shares} if kind == "soft" else {}
+    return replace(segments, clip_quadrant=majority, **soft)
 
 
 def reliable_part(

@@ -23,7 +23,7 @@ def speech_batches(
     Utterances shorter than one example give none.
     """
     offsets = np.array(config.offsets(frames, hop))
-    anchors = store.anchors(clip_ids, int(offsets[-1]) + frames, hop * config.stride)
+    anchors = store.segments(clip_ids, int(offsets[-1]) + frames, hop * config.stride)
 
     def take(rows: np.ndarray) -> dict[str, Tensor]:
         starts = anchors.start[rows][:, None] + offsets

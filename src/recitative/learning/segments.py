@@ -2,27 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
+from recitative.corpora.base import IndexedClip
 from recitative.features.store import FeatureStore
 from recitative.files import plain_cell
 from recitative.vocabulary import POSITIVE, QUADRANTS
-
-
-class LabelledClip(Protocol):
-    """What is needed of a clip."""
-
-    @property
-    def id(self) -> str: ...  # noqa: D102
-    @property
-    def group(self) -> str: ...  # noqa: D102
-    @property
-    def quadrant(self) -> str | None: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -42,7 +31,7 @@ class LabelledSegments:
 
     @staticmethod
     def load(
-        store: FeatureStore, clips: Sequence[LabelledClip], frames: int, hop: int
+        store: FeatureStore, clips: Sequence[IndexedClip], frames: int, hop: int
     ) -> "LabelledSegments":
         """Cut the segments of all labelled clips that the store holds."""
         known = set(store.clip_ids)

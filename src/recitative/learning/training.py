@@ -65,27 +65,21 @@ class Batches:
 
     def epoch(self, batch_size: int, rng: np.random.Generator | None = None) -> Iterator[Batch]:
         """Batches in a random order, or in order where `rng` is None."""
-        for rows in self._rows(batch_size, rng, LEAST):
-            yield self.take(rows)
+        for batch, _ in self.shares(batch_size, rng):
+            yield batch
 
     def shares(
-        self, batch_size: int, rng: np.random.Generator, ranks: Ranks
+        self, batch_size: int, rng: np.random.Generator | None, ranks: Ranks = ALONE
     ) -> Iterator[tuple[Batch, float]]:
         """This process's share of each batch, and its weight in the mean over all processes."""
-        for rows in self._rows(batch_size, rng, LEAST * ranks.count):
-            mine = rows[ranks.rank :: ranks.count]
-            yield self.take(mine), len(mine) * ranks.count / len(rows)
-
-    def _rows(
-        self, batch_size: int, rng: np.random.Generator | None, least: int
-    ) -> Iterator[np.ndarray]:
         order = np.arange(self.count) if rng is None else rng.permutation(self.count)
         # One example alone has no batch statistics: too few join the batch before them.
         cuts = list(range(batch_size, self.count, batch_size))
-        if rng is not None and cuts and self.count - cuts[-1] < least:
+        if rng is not None and cuts and self.count - cuts[-1] < LEAST * ranks.count:
             cuts.pop()
         for part in np.split(order, cuts):
-            yield np.sort(part)
+            mine = np.sort(part)[ranks.rank :: ranks.count]
+            yield self.take(mine), len(mine) * ranks.count / len(part)
 
 
 class _Means:
@@ -143,6 +137,7 @@ def fit(
     losses_of: Step = model.losses  # type: ignore[assignment]
     step = ranks.step(model, torch.compile(losses_of) if compute.compiled else losses_of)
     best: dict[str, Tensor] = {}
+    state: dict[str, Any]
     lowest, stale, updates, history = math.inf, 0, 0, []
     resumed = checkpoint.load() if checkpoint else None
     if resumed:
@@ -192,14 +187,10 @@ def fit(
         seconds = time.perf_counter() - started
         history.append(Epoch(index, rate, trained, validated, is_best, seconds))
         if checkpoint and not ranks.rank and checkpoint.due() and index + 1 < config.epochs:
-            saved: dict[str, Any] = {
-                "lowest": lowest,
-                "stale": stale,
-                "updates": updates,
-                "history": [asdict(epoch) for epoch in history],
-            }
+            state = {"lowest": lowest, "stale": stale, "updates": updates}
+            state["history"] = [asdict(epoch) for epoch in history]
             checkpoint.save(
-                {"model": model.state_dict(), "best": best, "adam": adam_tensors(optimizer)}, saved
+                {"model": model.state_dict(), "best": best, "adam": adam_tensors(optimizer)}, state
             )
         yield history[-1]
     if config.keep == "best":

@@ -14,10 +14,7 @@ from torch import Tensor, nn
 
 from recitative.learning.checkpoint import Checkpoint
 from recitative.learning.compute import Compute
-from recitative.learning.config import (
-    TransferConfig,
-    TransferMode,
-)
+from recitative.learning.config import TransferConfig, TransferMode
 from recitative.learning.segments import LabelledSegments, task_targets
 from recitative.learning.training import Batches, Epoch, fit
 from recitative.models.classifier import TASKS, EmotionClassifier, class_weights
@@ -85,10 +82,7 @@ def calibrate(
 
 
 def _batches(segments: LabelledSegments, part: np.ndarray, codes: np.ndarray | None) -> Batches:
-    targets = {
-        task: torch.from_numpy(codes_of_task)
-        for task, codes_of_task in segments.targets(part).items()
-    }
+    targets = {task: torch.from_numpy(y) for task, y in segments.targets(part).items()}
 
     def take(rows: np.ndarray) -> dict[str, Tensor]:
         labels = {task: target[rows] for task, target in targets.items()}
@@ -111,18 +105,10 @@ def fit_mode(
     seed: int,
     checkpoint: Checkpoint | None = None,
 ) -> Iterator[Epoch]:
-    """Train `model` on music in one mode, yielding epochs as `fit` does.
+    """Train `model` on music in one mode, yielding epochs as `fit` does; the test part is never read.
 
-    Args:
-        mode: see `TransferMode`.
-        model: with the encoder, and for a mode `after` another with that one's weights.
-        segments: the music set.
-        parts: what of it is for training, validation and test; the test part is never read.
-        codes: of `encode`, which the frozen phase needs.
-        config: parameters.
-        compute: device and precision.
-        seed: of this cell, repeat and mode.
-        checkpoint: for resuming.
+    `model` has the encoder, and for a mode `after` another that one's weights. `codes` are those of
+    `encode`, which the frozen phase needs. The `seed` is of this cell, repeat and mode.
     """
     frozen = mode.phase == "frozen"
     if frozen and codes is None:  # the encoder itself would run in train mode (C19)
@@ -160,13 +146,8 @@ def predict_segments(
     """Probabilities of each segment of `part`, (B, 6): Q1..Q4, positive arousal, positive valence."""
     model.eval()
     compute.place(model)
-    batches = _batches(segments, part, codes)
-    return np.concatenate(
-        [
-            probabilities(model, compute.batch(batch), compute)
-            for batch in batches.epoch(EVALUATION_BATCH)
-        ]
-    )
+    batches = _batches(segments, part, codes).epoch(EVALUATION_BATCH)
+    return np.concatenate([probabilities(model, compute.batch(b), compute) for b in batches])
 
 
 def probabilities(

@@ -5,7 +5,7 @@ and one entry in `ARCHITECTURES`. Importing this folder costs no torch: building
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from recitative.config import Section
 from recitative.errors import UserError
@@ -31,8 +31,8 @@ def build_model(
     Raises:
         UserError: no such architecture.
     """
-    name, _ = _known(arch)
-    model_class: Any = getattr(import_module(f"{__name__}.{arch}"), name)
+    config_of(arch)
+    model_class: Any = getattr(import_module(f"{__name__}.{arch}"), ARCHITECTURES[arch][0])
     model: nn.Module = model_class(encoder, config, n_mels, frames)
     return model
 
@@ -43,23 +43,14 @@ def config_of(arch: str) -> type[Section]:
     Raises:
         UserError: no such architecture.
     """
-    return _known(arch)[1]
-
-
-def _known(arch: str) -> tuple[str, type[Section]]:
     if arch not in ARCHITECTURES:
         raise UserError(
             f"params.yaml: pretrain.arch: unknown architecture {arch!r}; "
             f"known: {', '.join(ARCHITECTURES)}"
         )
-    return ARCHITECTURES[arch]
+    return ARCHITECTURES[arch][1]
 
 
 def encoder_of(model: "nn.Module") -> "ConvEncoder":
     """The part of a pretraining model that is transferred."""
-    from recitative.models.encoder import ConvEncoder
-
-    encoder = model.encoder
-    if not isinstance(encoder, ConvEncoder):
-        raise TypeError(f"{type(model).__name__}.encoder is no ConvEncoder")
-    return encoder
+    return cast("ConvEncoder", model.encoder)

@@ -36,7 +36,3 @@ class Dropout(nn.Module):
         byte = words.view(torch.uint8)[: x.numel()].as_strided(x.size(), x.stride())
         kept = (byte >= dropped).to(x.dtype)
         return x * (kept * (LEVELS / (LEVELS - dropped)))
-
-    def extra_repr(self) -> str:
-        """What `print` shows in the brackets."""
-        return f"share={self.share}"

@@ -71,13 +71,9 @@ def convolution(layer: nn.Conv2d, batch_norm: str, frames: int) -> list[nn.Modul
 class ConvEncoder(nn.Module):
     """Input standardisation, three double layers, and the two ways out: the pooled map, a projection.
 
-    Args:
-        config: the encoder's parameters.
-        n_mels: M, mel bands of the input; divisible by the product of all pools.
-        frames: T, frames of a segment.
-        projection: 0 for none (SCAE), else the size of FC-BN-FC after the convolutions (CPC, C5).
-        transferred: which of the two is the code that is transferred: the `projection`, or the
-            pooled convolutional map (`conv`), with which SCAE and CPC have the same capacity.
+    The `projection` is 0 for none (SCAE), else the size of FC-BN-FC after the convolutions (CPC, C5).
+    The code that is `transferred` is it, or the pooled convolutional map (`conv`), with which SCAE
+    and CPC have the same capacity.
 
     Raises:
         UserError: the bands are no multiple of all pools together.
@@ -109,23 +105,19 @@ class ConvEncoder(nn.Module):
             channels, rows = filters, rows // pool
         self.conv = nn.Sequential(*layers)
         self.last_pool = nn.MaxPool2d((config.last_pool, 1))
-        self.project = (
-            nn.Identity()
-            if projection == 0
-            else nn.Sequential(
+        self.project: nn.Module = nn.Identity()
+        if projection:
+            self.project = nn.Sequential(
                 nn.Flatten(),
                 nn.Linear(channels * rows * frames, projection),
                 nn.BatchNorm1d(projection),
                 nn.Linear(projection, projection),
             )
-        )
         self.transferred = transferred if projection else "conv"
         self.latent_shape = (channels, rows // config.last_pool, frames)
-        self.code_shape = (
-            (projection, 1)
-            if self.transferred == "projection"
-            else (channels * (rows // config.last_pool), frames)
-        )
+        self.code_shape = (channels * self.latent_shape[1], frames)
+        if self.transferred == "projection":
+            self.code_shape = (projection, 1)
 
     def latent(self, x: Tensor) -> Tensor:
         """(B, 1, M, T) standardised -> (B, 128, 2, T): what SCAE's decoder starts from."""

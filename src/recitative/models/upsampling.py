@@ -45,7 +45,3 @@ class UpsampledConv2d(nn.Conv2d):
         # Stacked in the memory order of channels last, so that nothing is moved again.
         stacked = torch.stack([row.permute(0, 2, 3, 1) for row in rows], 2)
         return stacked.flatten(1, 2).permute(0, 3, 1, 2)
-
-    def extra_repr(self) -> str:
-        """What `print` shows in the brackets."""
-        return f"{self.in_channels}, {self.out_channels}, factor={self.factor}"

@@ -6,8 +6,8 @@ from itertools import chain
 
 import click
 
-from recitative.corpora.base import ROLES
-from recitative.corpora.indexing import IndexedClip, read_index
+from recitative.corpora.base import ROLES, IndexedClip
+from recitative.corpora.indexing import read_index
 from recitative.corpora.splits import read_splits
 from recitative.errors import UserError
 from recitative.experiment.parallel import in_parallel

@@ -4,14 +4,13 @@ It exists so that the pipeline runs from end to end on a fresh machine, and it i
 wherever its results are shown.
 """
 
+import shutil
 from pathlib import Path
 
 from recitative.corpora.base import MUSIC_ROLES
 from recitative.corpora.demo.artists import write_music
-from recitative.corpora.demo.layouts import write_readme
 from recitative.corpora.demo.sizes import DemoConfig
-from recitative.corpora.demo.speakers import write_speech
-from recitative.corpora.demo.speech import require_espeak
+from recitative.corpora.demo.speech import require_espeak, write_speech
 from recitative.files import read_csv
 
 __all__ = ["DemoConfig", "is_synthetic", "make_demo_corpus"]
@@ -29,7 +28,7 @@ def make_demo_corpus(folder: Path, config: DemoConfig, workers: int) -> None:
     require_espeak()
     write_speech(folder, config, workers)
     write_music(folder, config, workers)
-    write_readme(folder)
+    shutil.copyfile(Path(__file__).with_name("readme.txt"), folder / "README.txt")
 
 
 def is_synthetic(data: Path, index: Path) -> bool:

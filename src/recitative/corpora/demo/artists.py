@@ -10,9 +10,14 @@ import soundfile
 from recitative.corpora.base import Language, Rating
 from recitative.corpora.demo.layouts import clip_path, write_4q_emotion, write_ch818
 from recitative.corpora.demo.music import draw_style, play
-from recitative.corpora.demo.plan import PlannedClip, plan_clips
+from recitative.corpora.demo.plan import (
+    PlannedClip,
+    Rater,
+    draw_rater,
+    draw_ratings,
+    plan_clips,
+)
 from recitative.corpora.demo.processes import run_apart
-from recitative.corpora.demo.ratings import Rater, draw_rater, draw_ratings
 from recitative.corpora.demo.sizes import DemoConfig
 from recitative.corpora.demo.synthesis import SAMPLE_RATE
 from recitative.seeding import derive_rng
@@ -20,27 +25,21 @@ from recitative.seeding import derive_rng
 
 def write_music(folder: Path, config: DemoConfig, workers: int) -> None:
     """Write 4Q-Emotion's and CH-818's layout below `folder`."""
-    plans = {language: planned_music(config, language) for language in get_args(Language)}
+    plans: dict[Language, list[PlannedClip]] = {}
     tasks = {}
-    for language, plan in plans.items():
+    for language in get_args(Language):
+        rng = derive_rng(config.seed, "demo", "plan", language)
+        plan = plan_clips(language, config.music_clips, config.artists, rng)
+        plans[language] = plan
         for artist in range(config.artists):
             clips = [clip for clip in plan if clip.artist == artist]
             tasks[language, artist] = partial(
                 _write_artist, folder, config, language, artist, clips
             )
     run_apart(tasks, workers, "synthetic artists")
-    (english, _), (mandarin, raters) = [
-        (_rate(config, language, plan), _raters(config, language))
-        for language, plan in plans.items()
-    ]
-    write_4q_emotion(folder, plans["eng"], english)
-    write_ch818(folder, plans["man"], mandarin, [rater.name for rater in raters])
-
-
-def planned_music(config: DemoConfig, language: Language) -> list[PlannedClip]:
-    """The clips of a set, with the truth about each, in the set's order."""
-    rng = derive_rng(config.seed, "demo", "plan", language)
-    return plan_clips(language, config.music_clips, config.artists, rng)
+    names = [rater.name for rater in _raters(config, "man")]
+    write_4q_emotion(folder, plans["eng"], _rate(config, "eng", plans["eng"]))
+    write_ch818(folder, plans["man"], _rate(config, "man", plans["man"]), names)
 
 
 def _write_artist(

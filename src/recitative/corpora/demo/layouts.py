@@ -1,16 +1,14 @@
 """The names and tables of the four original corpora, as the embedded one writes them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from recitative.corpora.base import Language, Rating
-from recitative.corpora.demo.plan import PlannedClip
-from recitative.corpora.demo.ratings import mean_rating
-from recitative.corpora.demo.speech import Speaker
+from recitative.corpora.demo.plan import PlannedClip, mean_rating
 from recitative.files import write_csv
 
 MUSIC_FOLDERS = {"eng": "MER_audio_taffc_dataset", "man": "CH818"}
+Utterance = tuple[str, str, float]  # id, transcript and seconds of a file, after it was written
 _METADATA = (
     "Song,Artist,Title,Quadrant,PQuad,MoodsTotal,Moods,MoodsFoundStr,MoodsStr,MoodsStrSplit,"
     "Genres,GenresStr,Sample,SampleURL"
@@ -20,15 +18,6 @@ _SPEAKERS_HEAD = """\
 ;
 ;ID  |SEX| SUBSET           |MINUTES| NAME
 """
-
-
-@dataclass(frozen=True)
-class Utterance:
-    """One spoken file, after it was written."""
-
-    id: str
-    transcript: str
-    seconds: float
 
 
 def utterance_path(folder: Path, language: Language, speaker: int, index: int) -> Path:
@@ -49,26 +38,24 @@ def clip_path(folder: Path, language: Language, clip: PlannedClip) -> Path:
 
 
 def write_librispeech(
-    folder: Path, speakers: Sequence[Speaker], utterances: Sequence[Sequence[Utterance]]
+    folder: Path, voices: Sequence[tuple[str, str]], utterances: Sequence[Sequence[Utterance]]
 ) -> None:
-    """Write each chapter's `.trans.txt`, and SPEAKERS.TXT."""
+    """Write each chapter's `.trans.txt`, and SPEAKERS.TXT; `voices` are sex and variant."""
     lines = []
-    for index, (speaker, spoken) in enumerate(zip(speakers, utterances, strict=True)):
-        reader, chapter = spoken[0].id.split("-")[:2]
-        transcript = (
-            utterance_path(folder, "eng", index, 0).parent / f"{reader}-{chapter}.trans.txt"
-        )
-        _write_text(transcript, "".join(f"{said.id} {said.transcript}\n" for said in spoken))
-        minutes = sum(said.seconds for said in spoken) / 60
-        name = f"Synthetic {speaker.variant}"
-        lines.append(f"{reader:<5}| {speaker.sex} | train-clean-100  | {minutes:5.2f} | {name}\n")
+    for index, ((sex, variant), spoken) in enumerate(zip(voices, utterances, strict=True)):
+        chapter = utterance_path(folder, "eng", index, 0).parent
+        reader = chapter.parent.name
+        _write_text(chapter / f"{reader}-{chapter.name}.trans.txt", _transcripts(spoken))
+        minutes = sum(seconds for _, _, seconds in spoken) / 60
+        name = f"Synthetic {variant}"
+        lines.append(f"{reader:<5}| {sex} | train-clean-100  | {minutes:5.2f} | {name}\n")
     _write_text(folder / "LibriSpeech/SPEAKERS.TXT", _SPEAKERS_HEAD + "".join(lines))
 
 
 def write_aishell(folder: Path, utterances: Sequence[Sequence[Utterance]]) -> None:
     """Write the transcript table."""
-    lines = [f"{said.id} {said.transcript}\n" for spoken in utterances for said in spoken]
-    _write_text(folder / "data_aishell/transcript/aishell_transcript_v0.8.txt", "".join(lines))
+    text = "".join(map(_transcripts, utterances))
+    _write_text(folder / "data_aishell/transcript/aishell_transcript_v0.8.txt", text)
 
 
 def write_4q_emotion(
@@ -116,10 +103,8 @@ def write_ch818(
     write_csv(folder / MUSIC_FOLDERS["man"] / "CH818_AV.csv", columns, rows)
 
 
-def write_readme(folder: Path) -> None:
-    """Say what the corpus is."""
-    text = Path(__file__).with_name("readme.txt").read_text(encoding="utf-8")
-    _write_text(folder / "README.txt", text)
+def _transcripts(spoken: Sequence[Utterance]) -> str:
+    return "".join(f"{name} {transcript}\n" for name, transcript, _ in spoken)
 
 
 def _song(clip: PlannedClip) -> str:

@@ -1,14 +1,18 @@
-"""Which music the embedded corpus has: every clip's quadrant, artist, arousal and valence."""
+"""Which music the embedded corpus has, clip by clip, and what its simulated listeners answer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from recitative.corpora.base import Language
+from recitative.corpora.base import Language, Rating
 from recitative.vocabulary import QUADRANTS, SIGNS
 
 # 4Q-Emotion is balanced; CH-818's shares are the supports of its test set (protocol, C14).
 SHARES = {"eng": (1, 1, 1, 1), "man": (118, 39, 64, 27)}
+SCALE = 10.0  # sliders run from -10 to 10
+NOISE = {"eng": 2.5, "man": 4.5}  # standard deviation of one answer; the Mandarin set is noisier
+MISSING = 0.03  # share of clips that a rater leaves out
 
 
 @dataclass(frozen=True)
@@ -50,3 +54,57 @@ def apportion(total: int, shares: tuple[int, ...]) -> list[int]:
     for index in by_remainder[: total - sum(counts)]:
         counts[index] += 1
     return counts
+
+
+@dataclass(frozen=True)
+class Rater:
+    """A listener's habits."""
+
+    name: str
+    arousal_bias: float  # points on the slider
+    valence_bias: float
+    reach: float  # how far this listener moves the slider, 1 being the usual
+
+
+def draw_rater(index: int, rng: np.random.Generator) -> Rater:
+    """Draw listener `index`, counted from 0 and named from `r01`."""
+    return Rater(f"r{index + 1:02d}", rng.normal(0, 0.7), rng.normal(0, 0.7), rng.uniform(0.7, 1.3))
+
+
+def draw_ratings(
+    arousal: float, valence: float, raters: Sequence[Rater], language: Language,
+    rng: np.random.Generator,
+) -> list[Rating]:  # fmt: skip
+    """Draw the answers to one clip of this arousal and valence, each in [-1, 1] and not 0.
+
+    The means over the raters have their signs, so that the quadrant that the raters give is the one
+    the clip was composed in: answers for which they have not are drawn again.
+
+    Returns:
+        One rating a rater who answered (never none), each in [-10, 10] in steps of 0.1.
+    """
+
+    def answer(truth: float, bias: float, reach: float) -> float:
+        value = SCALE * truth * reach + bias + rng.normal(0, NOISE[language])
+        return round(float(np.clip(value, -SCALE, SCALE)), 1)
+
+    while True:
+        ratings = [
+            Rating(
+                rater.name,
+                answer(arousal, rater.arousal_bias, rater.reach),
+                answer(valence, rater.valence_bias, rater.reach),
+            )
+            for rater in raters
+            if rng.random() >= MISSING
+        ]
+        if ratings:
+            mean_arousal, mean_valence = mean_rating(ratings)
+            if mean_arousal * arousal > 0 and mean_valence * valence > 0:
+                return ratings
+
+
+def mean_rating(ratings: Sequence[Rating]) -> tuple[float, float]:
+    """Mean arousal and valence, as the annotation table prints them: three decimals."""
+    arousal, valence = np.mean([(rating.arousal, rating.valence) for rating in ratings], axis=0)
+    return round(float(arousal), 3), round(float(valence), 3)

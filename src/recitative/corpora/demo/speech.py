@@ -1,4 +1,4 @@
-"""Synthetic speakers: espeak-ng's voices in a slightly different room each, at 16 kHz.
+"""The speech of the embedded corpus: espeak-ng's voices, each in a room of its own, at 16 kHz.
 
 espeak-ng keeps state from one call to the next, so a process reads for one speaker only: the caller
 gives every call of `speak` a fresh process.
@@ -7,14 +7,27 @@ gives every call of `speak` a fresh process.
 import ctypes
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
+import soundfile
 import soxr
 from numpy.typing import NDArray
 
 from recitative.corpora.base import Language
+from recitative.corpora.demo.layouts import (
+    Utterance,
+    utterance_path,
+    write_aishell,
+    write_librispeech,
+)
+from recitative.corpora.demo.processes import run_apart
 from recitative.corpora.demo.sentences import Sentence, draw_sentence
+from recitative.corpora.demo.sizes import DemoConfig
 from recitative.errors import UserError
+from recitative.seeding import derive_rng
 
 SAMPLE_RATE = 16_000  # Hz, that of LibriSpeech and AISHELL-1
 VOICES = {"eng": "en-us", "man": "cmn-latn-pinyin"}
@@ -49,6 +62,45 @@ class Speaker:
     def sex(self) -> str:
         """`F` or `M`, as LibriSpeech's SPEAKERS.TXT has it."""
         return "F" if self.variant in ("f1", "f4", "Annie", "linda", "steph") else "M"
+
+
+def write_speech(folder: Path, config: DemoConfig, workers: int) -> None:
+    """Write LibriSpeech's and AISHELL-1's layout below `folder`.
+
+    Raises:
+        UserError: espeak-ng is not installed, cannot read its voices, or has crashed.
+    """
+    everyone = range(config.speakers)
+    tasks = {
+        (language, index): partial(_write_speaker, folder, config, language, index)
+        for language in get_args(Language)
+        for index in everyone
+    }
+    spoken = run_apart(tasks, workers, "synthetic speakers")
+    speakers = [_speaker(config, "eng", index) for index in everyone]
+    voices = [(speaker.sex, speaker.variant) for speaker in speakers]
+    write_librispeech(folder, voices, [spoken["eng", index] for index in everyone])
+    write_aishell(folder, [spoken["man", index] for index in everyone])
+
+
+def _write_speaker(
+    folder: Path, config: DemoConfig, language: Language, index: int
+) -> list[Utterance]:
+    rng = derive_rng(config.seed, "demo", "speech", language, index)
+    seconds = 60 * config.speech_minutes / config.speakers
+    speaker = _speaker(config, language, index)
+    utterances = []
+    for number, (sentence, samples) in enumerate(speak(language, speaker, seconds, rng)):
+        path = utterance_path(folder, language, index, number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, samples, SAMPLE_RATE, subtype="PCM_16")
+        utterances.append((path.stem, sentence.transcript, len(samples) / SAMPLE_RATE))
+    return utterances
+
+
+def _speaker(config: DemoConfig, language: Language, index: int) -> Speaker:
+    rng = derive_rng(config.seed, "demo", "speaker", language, index)
+    return draw_speaker(language, index, rng)
 
 
 def draw_speaker(language: Language, index: int, rng: np.random.Generator) -> Speaker:
