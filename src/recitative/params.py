@@ -27,7 +27,7 @@ from recitative.learning.search.space import SearchConfig
 from recitative.models import ARCHITECTURES, config_of
 from recitative.models.config import CPCConfig, EncoderConfig, SCAEConfig
 from recitative.reports import ReportConfig
-from recitative.switches import AUTO, PROTOCOLS, SIZES
+from recitative.switches import AUTO, PROTOCOLS, SIZES, decided
 from recitative.tracking import RegistryConfig
 
 Origins = dict[str, str]
@@ -107,7 +107,6 @@ def resolve(values: dict[str, Any], source: str) -> Origins:
         if (given := values.get(switch)) not in tuple(known):
             choice = f"choose one of {', '.join(known)}"
             raise UserError(f"{source}: {switch}: {given!r} is not known; {choice}")
-    by_protocol, by_size = PROTOCOLS[values["protocol"]], SIZES[values["size"]]
     origins: Origins = {}
     for name, value in flatten(values).items():
         origins[name] = source
@@ -117,10 +116,8 @@ def resolve(values: dict[str, Any], source: str) -> Origins:
         holder = values
         for section in sections:
             holder = holder[section]
-        if name in by_protocol:
-            holder[leaf], origins[name] = by_protocol[name], f"protocol: {values['protocol']}"
-        elif name in by_size:
-            holder[leaf], origins[name] = by_size[name], f"size: {values['size']}"
+        if found := decided(name, values["protocol"], values["size"]):
+            holder[leaf], origins[name] = found
         elif leaf in _names(Params, sections):  # else it is misspelt, which validation tells
             raise UserError(f"{source}: {name}: nothing decides 'auto' here; write a value")
     return origins
