@@ -31,15 +31,13 @@ SIZES = _columns("sizes.csv")
 PROTOCOLS = _columns("protocols.csv")
 # The row of docs/protocols.md that each parameter of a protocol comes from.
 ROWS: dict[str, str] = PROTOCOLS.pop("row")
+BY_SIZE = "by size"  # what a protocol says nothing of
 
 
 def decided(name: str, protocol: str, size: str) -> tuple[Any, str] | None:
     """What `auto` stands for, and which switch says so: the protocol before the size; or None."""
     tables = {f"protocol: {protocol}": PROTOCOLS[protocol], f"size: {size}": SIZES[size]}
     return next(((table[name], of) for of, table in tables.items() if name in table), None)
-
-
-BY_SIZE = "by size"  # what a protocol says nothing of
 
 
 @dataclass(frozen=True)
