@@ -34,7 +34,7 @@ from filelock import FileLock, Timeout
 import recitative
 from recitative.errors import UserError
 from recitative.experiment.places import BUILD, work_folder
-from recitative.files import atomic_folder, blake2b, read_json, write_json
+from recitative.files import atomic_folder, read_json, write_json
 from recitative.params import Params, flatten
 
 PIPELINE, LOCK = Path("dvc.yaml"), Path("dvc.lock")
@@ -46,11 +46,6 @@ _LARGE = 2**28  # bytes of a folder, above which DVC's own hash is taken
 _KEPT = 7 * 24 * 3600.0  # s
 
 
-def content_key(*parts: Any) -> str:
-    """A short hash of JSON-able values and of files' contents (given as Path)."""
-    return _digest([blake2b(part) if isinstance(part, Path) else part for part in parts])
-
-
 # --- the key ---------------------------------------------------------------------------------------
 
 
@@ -60,10 +55,11 @@ def stage_key(params: Params, command: str) -> str:
     Raises:
         UserError: there is no dvc.yaml here, or no such stage in it.
     """
-    return _digest(what_counts(params, command))
+    return digest(what_counts(params, command))
 
 
-def _digest(listed: Any) -> str:
+def digest(listed: Any) -> str:
+    """A short hash of JSON-able values."""
     return hashlib.blake2b(json.dumps(listed, sort_keys=True).encode(), digest_size=12).hexdigest()
 
 
@@ -185,7 +181,7 @@ def working(params: Params, command: str, wait: bool = True) -> Iterator[Work | 
     differ in something else) come one after the other; without `wait` the second one is given None.
     """
     about = what_counts(params, command)
-    key = _digest(about)
+    key = digest(about)
     folder = work_folder() / f"{command.replace(' ', '-')}-{key}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(f"{folder}.lock")

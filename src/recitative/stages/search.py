@@ -24,7 +24,7 @@ from recitative.experiment import searched
 from recitative.experiment.parallel import in_parallel, stop_without
 from recitative.experiment.places import SEARCH
 from recitative.experiment.speech import read_speech
-from recitative.experiment.work import content_key, what_counts, working
+from recitative.experiment.work import digest, what_counts, working
 from recitative.files import atomic_path, read_json, write_csv, write_json
 from recitative.learning.checkpoint import Checkpoint
 from recitative.learning.compute import Compute
@@ -91,7 +91,7 @@ def _plan(params: Params) -> Plan:
     """What `dvc.yaml` lists for the stage makes trials comparable, but for how many there are."""
     arch, config, listed = params.pretrain.arch, params.search, what_counts(params, "search")
     del listed["params"]["search.trials"]
-    key = content_key(listed, str(Compute.decide(params.compute)))
+    key = digest({**listed, "device": str(Compute.decide(params.compute))})
     name = f"{arch}-{config.language}-{config.study}-{key[:8]}"
     return Plan(name, searched.space_of(params), criterion_of(arch).maximize, params.seed, config)
 
