@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from recitative.errors import UserError
 from recitative.experiment.places import DATA, EVALUATE, REPORT
+from recitative.experiment.repository import dvc as _dvc
 from recitative.experiment.repository import require_known
 from recitative.files import read_json, sha256, write_json
 
@@ -196,21 +197,3 @@ def last_stage(log: str) -> str | None:
     """The stage that an experiment is at, from its output; None before the first."""
     stages = re.findall("Running stage '([^']*)'", log)
     return stages[-1] if stages else None
-
-
-def _dvc(*arguments: str, shown: bool = False) -> str:
-    """What a DVC command printed.
-
-    Raises:
-        UserError: it failed; with its last line.
-    """
-    done = subprocess.run(
-        ["dvc", *arguments],
-        check=False, text=True, stdin=subprocess.DEVNULL,
-        stdout=None if shown else subprocess.PIPE, stderr=None if shown else subprocess.PIPE,
-    )  # fmt: skip
-    if done.returncode:
-        lines = (done.stderr or "").strip().splitlines() or ["see above"]
-        errors = [line for line in lines if line.startswith("ERROR")] or lines
-        raise UserError(f"dvc {' '.join(arguments)}: {errors[0].removeprefix('ERROR: ')}")
-    return done.stdout or ""

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -60,18 +61,20 @@ def files_below(folder: Path) -> Iterator[Path]:
             yield here / name
 
 
-def dvc(*arguments: str) -> str:
-    """What a DVC command printed; where there is no git, DVC is told so.
+def dvc(*arguments: str, shown: bool = False) -> str:
+    """What a DVC command printed, or nothing where it is `shown`; without git, DVC is told so.
 
     Raises:
         UserError: it failed; with its reason.
     """
-    command = ["dvc", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if "is not a git repository" in done.stderr:  # unpacked from an archive
-        subprocess.run(["dvc", "config", "--local", "core.no_scm", "true"], check=True)
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    pipe = None if shown else subprocess.PIPE
+    run = partial(subprocess.run, text=True, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)
+    done = run(["dvc", *arguments])
+    if "is not a git repository" in (done.stderr or ""):  # unpacked from an archive
+        run(["dvc", "config", "--local", "core.no_scm", "true"])
+        done = run(["dvc", *arguments])
     if done.returncode:
-        reason = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
-        raise UserError(f"`dvc {' '.join(arguments)}` failed: {reason}")
-    return done.stdout
+        lines = (done.stderr or "").strip().splitlines() or ["see above"]
+        said = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")] or lines
+        raise UserError(f"`dvc {' '.join(arguments)}` failed: {said[0]}")
+    return done.stdout or ""
