@@ -302,9 +302,7 @@ def earlier_table(
 ) -> list[dict[str, Any]]:
     """A line a version and transfer mode: F by pairing, and of the control without pretraining.
 
-    Args:
-        earlier: rows of `tracking.past_runs.earlier_results`.
-        present: those that are this run's.
+    Of rows of `tracking.past_runs.earlier_results`, among them the `present` run's.
     """
     named = ("experiment", "protocol", "arch", "dvc_experiment", "certificate_hash")
     lines: dict[tuple[str, ...], dict[str, Any]] = {}
