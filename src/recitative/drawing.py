@@ -26,11 +26,7 @@ def confusion_panel(
 ) -> None:
     """A matrix shaded by its shares, written as percent or, where given, as counts.
 
-    Args:
-        axes: where to draw.
-        shares: (K, K) in [0, 1], rows true; NaN is grey.
-        labels: of the K classes.
-        counts: (K, K) what is written.
+    Both are (K, K), rows true; shares in [0, 1], NaN is grey.
     """
     axes.imshow(shares, cmap=mpl.colormaps["Blues"].with_extremes(bad="#d9d9d9"), vmin=0, vmax=1)
     for (row, column), share in np.ndenumerate(shares):
@@ -52,14 +48,9 @@ def confusions_figure(
     width: float = 7.0,
     most: int = 4,
 ) -> Figure:
-    """Small confusion matrices, in percent of a row.
+    """Small confusion matrices, in percent of a row: (K, K) shares by title, `most` on a line.
 
-    Args:
-        panels: (K, K) shares by title.
-        labels: of the K classes.
-        names: of the columns and of the rows.
-        width: in inches.
-        most: panels of a line.
+    `names` are of the columns and of the rows; `width` is in inches.
     """
     columns = min(most, len(panels))
     lines = -(-len(panels) // columns)

@@ -106,7 +106,7 @@ def plot_alpha(rows: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
                         columnspacing=1.0, ncols=3 if narrow else len(groups))  # fmt: skip
 
     height = 0.7 + len(values) * (0.2 + 0.07 * len(groups))
-    return _write("alpha", folder, draw, dict.fromkeys(WIDTHS, height))
+    return _write("alpha", folder, lambda name: _drawn(name, height, draw))
 
 
 def plot_rater_matrix(ratings: Ratings, level: Level, folder: Path) -> list[Path]:
@@ -165,7 +165,8 @@ def plot_rater_matrix(ratings: Ratings, level: Level, folder: Path) -> list[Path
         bar.set_label("agreement (0: chance)")
         bar.outline.set_visible(False)
 
-    return _write("raters", folder, draw, {"column": 2.9, "page": 5.6})
+    heights = {"column": 2.9, "page": 5.6}
+    return _write("raters", folder, lambda name: _drawn(name, heights[name], draw))
 
 
 def plot_confusion(
@@ -176,29 +177,27 @@ def plot_confusion(
     The (K, K) matrices are those of `consensus.confusion_between_raters`.
     """
     shares = {f"{name}, %": np.asarray(matrix) for name, matrix in confusions.items()}
+    names = "another rater", "one rater"
+    return _write(
+        "confusion",
+        folder,
+        lambda name: confusions_figure(
+            shares, classes, names, WIDTHS[name], 2 if name == "column" else 4
+        ),
+    )
+
+
+def _drawn(name: str, height: float, draw: Callable[[Axes], None]) -> Figure:
+    figure = Figure(figsize=(WIDTHS[name], height), layout="constrained")
+    draw(figure.subplots())
+    return figure
+
+
+def _write(stem: str, folder: Path, make: Callable[[str], Figure]) -> list[Path]:
+    """Each width's figure as a file."""
     written = []
-    for name, width in WIDTHS.items():
-        with matplotlib.rc_context(STYLE):
-            figure = confusions_figure(
-                shares, classes, ("another rater", "one rater"), width, 2 if name == "column" else 4
-            )
-            written.append(_save(figure, folder / f"confusion-{name}.png"))
+    for name in WIDTHS:
+        with matplotlib.rc_context(STYLE), atomic_path(folder / f"{stem}-{name}.png") as temporary:
+            make(name).savefig(temporary, dpi=DPI, metadata={"Software": None})
+        written.append(folder / f"{stem}-{name}.png")
     return written
-
-
-def _write(
-    stem: str, folder: Path, draw: Callable[[Axes], None], heights: Mapping[str, float]
-) -> list[Path]:
-    written = []
-    for name, width in WIDTHS.items():
-        with matplotlib.rc_context(STYLE):
-            figure = Figure(figsize=(width, heights[name]), layout="constrained")
-            draw(figure.subplots())
-            written.append(_save(figure, folder / f"{stem}-{name}.png"))
-    return written
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=DPI, metadata={"Software": None})
-    return path

@@ -13,7 +13,6 @@ listeners by excerpts, for each emotion:
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -44,25 +43,18 @@ QUADRANT_EMOTIONS = (
 LEVEL: Level = "ordinal"
 
 
-@dataclass(frozen=True)
-class Trait:
-    """One side of one trait."""
+def traits() -> Iterator[tuple[str, Row]]:
+    """The 18 sides: three answers above and below, with 3 and without, and three scores.
 
-    name: str  # the column
-    side: str  # above, below
-    neutral: bool | None  # whether the neutral 3 is included; None where no score is neutral
-    condition: str  # the filter
-
-
-def traits() -> Iterator[Trait]:
-    """The 18 sides: three answers above and below, with 3 and without, and three scores."""
+    A filter, and what its rows say of it; ``neutral`` is None where no score is neutral.
+    """
     for name in ANSWERS:
         for neutral, above, below in ((True, ">=", "<="), (False, ">", "<")):
-            yield Trait(name, "above", neutral, f"{name}{above}{NEUTRAL}")
-            yield Trait(name, "below", neutral, f"{name}{below}{NEUTRAL}")
+            yield f"{name}{above}{NEUTRAL}", {"trait": name, "side": "above", "neutral": neutral}
+            yield f"{name}{below}{NEUTRAL}", {"trait": name, "side": "below", "neutral": neutral}
     for name, split in SOPHISTICATION.items():
-        yield Trait(name, "above", None, f"{name}>{split}")
-        yield Trait(name, "below", None, f"{name}<{split}")
+        yield f"{name}>{split}", {"trait": name, "side": "above", "neutral": None}
+        yield f"{name}<{split}", {"trait": name, "side": "below", "neutral": None}
 
 
 def read(path: Path, filters: Sequence[str] = (), by: str | None = None) -> Ratings:
@@ -96,9 +88,8 @@ def by_trait(path: Path, *, seed: int, draws: int = 1000, jobs: int = 1) -> list
     and ``answers``: how many pairs of listener and excerpt the condition keeps.
     """
     rows = []
-    for trait in traits():
-        kept: Row = {"trait": trait.name, "side": trait.side, "neutral": trait.neutral}
-        rows += _with_lyrics(path, [trait.condition], kept, seed, draws, jobs)
+    for condition, kept in traits():
+        rows += _with_lyrics(path, [condition], kept, seed, draws, jobs)
     return rows
 
 
@@ -117,12 +108,9 @@ def _with_lyrics(
 
 
 def format_study(languages: Sequence[Row], by_traits: Sequence[Row], without: Sequence[Row]) -> str:
-    """All tables as text; below those by trait, how many answers and listeners are in a column.
+    """All tables as text: rows of `by_language`, of `by_trait` and of `base`.
 
-    Args:
-        languages: of `by_language`.
-        by_traits: of `by_trait`.
-        without: of `base`.
+    Below those by trait, how many answers and listeners are in a column.
     """
     title = "Agreement by emotion and mother tongue, all 22 excerpts"
     parts = [f"{title}\n\n{format_table(languages)}"]

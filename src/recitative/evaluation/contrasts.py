@@ -131,12 +131,7 @@ def contrast(
 class Difference(Contrast):
     """Cell a minus cell b, with a second test: may chance among the songs alone explain it?"""
 
-    p_songs: float
-
-    @property
-    def p(self) -> float:
-        """The larger of both: a difference counts only when neither chance explains it."""
-        return max(self.p_songs, self.p_repeats)
+    p_songs: float  # a difference counts only where the larger of this and p_repeats is small
 
 
 def paired_difference(
@@ -153,13 +148,8 @@ def paired_difference(
     `p_songs` by itself asks about these trainings only: where trainings vary by 2 to 4 points it
     finds a difference between two equal methods in 18 to 40 % of simulations.
 
-    Args:
-        true: (S,) codes.
-        predicted_a: (Ra, S) codes.
-        predicted_b: (Rb, S) codes, the same songs in the same order.
-        classes: K.
-        rng: the only source of chance.
-        draws: D, of the bootstrap and of the permutations each, at least 100.
+    Codes are (S,) true ones and (Ra, S) and (Rb, S) decided ones, songs in one order; `draws` are
+    of the bootstrap and of the permutations each, at least 100.
 
     Raises:
         UserError: shapes or codes do not fit, or there are too few draws.

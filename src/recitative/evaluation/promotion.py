@@ -50,16 +50,10 @@ class Songs:
 
 
 def averaged(predictions: pd.DataFrame) -> pd.DataFrame:
-    """An ensemble's predictions: the mean of its repeats' probabilities, segment by segment.
+    """An ensemble's predictions: the mean of one cell's probabilities, segment by segment.
 
     Under folds a song is tested in one fold only, so that no network has a say on a song that it was
-    trained on.
-
-    Args:
-        predictions: of one cell, every repeat and fold.
-
-    Returns:
-        The same columns; `repeat` is 0.
+    trained on. The columns stay; `repeat` is 0.
     """
     keys = [name for name in predictions.columns if name not in ("repeat", *PROBABILITIES)]
     each = predictions.groupby(keys, sort=False, dropna=False, as_index=False)
@@ -72,11 +66,11 @@ def task_scores(
 ) -> dict[str, Estimate]:
     """Macro F of each task at song level, of one model's predictions, with its interval."""
     songs = to_song_level(predictions)
-    found: dict[str, Estimate] = {}
-    for task in TASKS:
-        true, predicted = decide(songs, task)
-        found[task] = bootstrap_interval(true, predicted[None], len(LABELS[task]), rng, draws=draws)
-    return found
+    decided = {task: decide(songs, task) for task in TASKS}
+    return {
+        task: bootstrap_interval(true, predicted[None], len(LABELS[task]), rng, draws=draws)
+        for task, (true, predicted) in decided.items()
+    }
 
 
 def gates(

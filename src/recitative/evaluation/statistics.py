@@ -49,19 +49,14 @@ def bootstrap_interval(
     between them unbiased (Rao and Wu 1988): with R of 4 it would be a quarter too small. One repeat
     says nothing about repeats: then only songs are drawn.
 
-    Args:
-        true: (S,) codes.
-        predicted: (R, S) codes.
-        classes: K.
-        rng: the only source of chance.
-        draws: D, at least 100.
+    Codes are (S,) true and (R, S) predicted ones; `draws` at least 100.
 
     Raises:
         UserError: shapes or codes do not fit, or there are too few draws.
     """
     cell = Decisions.of(true, predicted, classes)
     f1 = np.concatenate(
-        [cell.macro_f1(weights) for weights in song_draws(cell.songs, cell.width, draws, rng)]
+        [cell.macro_f1(weights) for weights in song_draws(len(cell.hits), cell.width, draws, rng)]
     )
     both = cell.repeats > 1
     if both:
@@ -138,11 +133,6 @@ class Decisions:
         return cls(hits, len(decided), classes)
 
     @property
-    def songs(self) -> int:
-        """S."""
-        return len(self.hits)
-
-    @property
     def width(self) -> int:
         """R·K·K."""
         return self.repeats * self.classes**2
@@ -157,7 +147,7 @@ class Decisions:
 
     def by_repeat(self) -> Floats:
         """Macro F of the songs as they are, (1, R)."""
-        return self.macro_f1(np.ones((1, self.songs)))
+        return self.macro_f1(np.ones((1, len(self.hits))))
 
     def observed(self) -> float:
         """Macro F of the songs as they are, the mean over the repeats."""

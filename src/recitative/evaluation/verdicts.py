@@ -91,14 +91,12 @@ class Evidence:
 
     def labels(self) -> dict[str, str]:
         """Which experiments here stand for the paper's 1 and 2: the least and the most speech."""
-        there = sorted({name.experiment for name in self.cells}, key=self._hours)
-        paper = {FIRST, SECOND}
-        if not there or paper & set(there):
+        there = sorted(
+            (self.hours.get(e, 0.0), e) for e in {name.experiment for name in self.cells}
+        )
+        if not there or {FIRST, SECOND} & {experiment for _, experiment in there}:
             return {FIRST: FIRST, SECOND: SECOND}
-        return {FIRST: there[0], SECOND: there[-1]}
-
-    def _hours(self, experiment: str) -> tuple[float, str]:
-        return self.hours.get(experiment, 0.0), experiment
+        return {FIRST: there[0][1], SECOND: there[-1][1]}
 
 
 @dataclass(frozen=True)

@@ -95,10 +95,15 @@ def forest_figure(cells: Sequence[Cell], music: str, note: str = "") -> Figure:
         axes.get_yticklabels()[index].set_fontweight("bold")
     axes.set(xlim=(0, 1), ylim=(place, -0.7), title=music_name(music))
     axes.set_xlabel("quadrant macro F, songs; 95 % intervals")
+    _name_rows(figure, axes, note)
+    return figure
+
+
+def _name_rows(figure: Figure, axes: Axes, note: str) -> None:
+    """Names on the left without an axis, `note` below."""
     figure.supxlabel(note, fontsize=7.5)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    return figure
 
 
 def _forest_row(axes: Axes, cell: Cell, place: int, color: str) -> None:
@@ -129,9 +134,7 @@ def differences_figure(comparisons: Sequence[Comparison], title: str, note: str 
     axes.axvline(0, color=INK, linewidth=0.8, zorder=0)
     axes.set(ylim=(len(names) - 0.4, -0.6), xlabel="points of quadrant macro F, songs")
     figure.suptitle(title, fontsize=10)
-    figure.supxlabel(note, fontsize=7.5)
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
+    _name_rows(figure, axes, note)
     return figure
 
 

@@ -16,7 +16,7 @@ class MlflowLinks:
     def compare(self, run_ids: Sequence[str]) -> str:
         """The page that sets these runs beside each other; of one run, its own page."""
         if len(run_ids) == 1:
-            return f"{self._root}/experiments/{self.experiment_id}/runs/{run_ids[0]}"
+            return f"{self.experiment}/{run_ids[0]}"
         runs, experiments = (
             quote(json.dumps(ids, separators=(",", ":")))
             for ids in (list(run_ids), [self.experiment_id])

@@ -23,7 +23,7 @@ from recitative.reports.headline import headline
 from recitative.reports.links import MlflowLinks
 from recitative.reports.matrix import PaperTable
 from recitative.reports.results import Cell, Comparison
-from recitative.reports.tables import SYNTHETIC, bounds, latex_matrix, write_latex
+from recitative.reports.tables import SYNTHETIC, bounds, latex_matrix, latex_table
 from recitative.vocabulary import LANGUAGES, PAIRINGS, SETTINGS
 
 HERE = Path(__file__).parent
@@ -80,16 +80,21 @@ def write_report(content: Content, folder: Path) -> Path:
         with atomic_path(folder / "figures" / f"{name}.png") as temporary:
             picture.savefig(temporary, dpi=200, metadata={"Software": None})
     ceilings = results.read_ceilings(content.listeners)
-    write_latex(content.cells, content.synthetic, folder / "tables", ceilings)
+    texts = {
+        f"tables/{music}-{task}.tex": latex_table(
+            content.cells, music, task, content.synthetic, ceilings
+        )
+        for music in dict.fromkeys(cell.music for cell in content.cells)
+        for task in TASKS
+    }
     for table in _tables(content):
-        name = f"table-{table.number}"
-        write_csv(folder / "tables" / f"{name}.csv", matrix.CSV_COLUMNS, matrix.csv_rows(table))
-        with atomic_path(folder / "tables" / f"{name}.tex") as temporary:
-            temporary.write_text(latex_matrix(table, content.synthetic), encoding="utf-8")
-    page = folder / "index.html"
-    with atomic_path(page) as temporary:
-        temporary.write_text(render(content), encoding="utf-8")
-    return page
+        name = f"tables/table-{table.number}"
+        write_csv(folder / f"{name}.csv", matrix.CSV_COLUMNS, matrix.csv_rows(table))
+        texts[f"{name}.tex"] = latex_matrix(table, content.synthetic)
+    for name, text in (texts | {"index.html": render(content)}).items():
+        with atomic_path(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return folder / "index.html"
 
 
 def effect(claim: Mapping[str, Any]) -> str:
@@ -302,9 +307,7 @@ def earlier_table(
 ) -> list[dict[str, Any]]:
     """A line a version and transfer mode: F by pairing, and of the control without pretraining.
 
-    Args:
-        earlier: rows of `tracking.past_runs.earlier_results`.
-        present: those that are this run's.
+    Of rows of `tracking.past_runs.earlier_results`, among them the `present` run's.
     """
     named = ("experiment", "protocol", "arch", "dvc_experiment", "certificate_hash")
     lines: dict[tuple[str, ...], dict[str, Any]] = {}

@@ -4,7 +4,7 @@ An answer is never more than its comparisons: a difference counts only where its
 zero *and* its corrected p is at most 0.05; everything else is undecided, which is not "no effect".
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean, median
@@ -324,10 +324,7 @@ def answers(comparisons: Sequence[Comparison]) -> list[Answer]:
 def _answer(question: str, between: str, family: Sequence[Comparison]) -> Answer:
     if not family:
         return Answer(question, "Not tested", "This run has no such comparison.", ())
-    count = {
-        verdict: sum(one.verdict == verdict for one in family) for verdict in ("better", "worse")
-    }
-    total = len(family)
+    count, total = Counter(one.verdict for one in family), len(family)
     if count["better"] and count["worse"]:
         word = "Mixed"
         told = f"better in {count['better']}, worse in {count['worse']}, undecided in the others"

@@ -18,14 +18,7 @@ table { border-collapse: collapse } td, th { padding: .1rem .8rem .1rem 0; text-
 def write_search_page(
     path: Path, title: str, facts: Mapping[str, Any], drawn: Mapping[str, Any]
 ) -> None:
-    """Write the page.
-
-    Args:
-        path: of the HTML file.
-        title: what was searched.
-        facts: shown as a table, e.g. the best value.
-        drawn: plotly figures by their titles.
-    """
+    """Write the page: `facts` as a table, e.g. the best value; plotly figures by their titles."""
     rows = "".join(
         f"<tr><th>{escape(str(name))}</th><td>{escape(str(value))}</td></tr>"
         for name, value in facts.items()

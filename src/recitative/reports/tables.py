@@ -6,8 +6,6 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from recitative.evaluation.metrics import TASKS
-from recitative.files import atomic_path
 from recitative.reports.matrix import ARCHS, COLUMNS, MARKS, PRINTED_BY, PaperTable
 from recitative.reports.results import Cell, Scores, grouped, mode_name, music_name
 from recitative.vocabulary import LANGUAGES, SPEECH
@@ -24,21 +22,6 @@ _LATEX = str.maketrans(
 
 CEILING = "one listener against the rest"
 Ceilings = Mapping[str, Mapping[str, Scores]]  # by music set and task
-
-
-def write_latex(
-    cells: Sequence[Cell], synthetic: bool, folder: Path, ceilings: Ceilings | None = None
-) -> list[Path]:
-    """Write ``<music>-<task>.tex``, one booktabs table a music set and task; return the files."""
-    written = []
-    for music in dict.fromkeys(cell.music for cell in cells):
-        for task in TASKS:
-            path = folder / f"{music}-{task}.tex"
-            with atomic_path(path) as temporary:
-                text = latex_table(cells, music, task, synthetic, ceilings or {})
-                temporary.write_text(text, encoding="utf-8")
-            written.append(path)
-    return written
 
 
 def latex_table(

@@ -105,7 +105,9 @@ def run(params: Params, check_controls: bool = False) -> None:
         overall=_json(places.CLAIMS / "overall.json", {}),
         curves=_curves(params),
         faults=[read_json(path) for path in sorted(places.FAULTS.glob("*.json"))],
-        mlflow=_links(params),
+        mlflow=MlflowLinks(  # where there is no server: where `mlflow ui` answers
+            tracking_uri() if is_server() else params.report.mlflow_url, experiment_id()
+        ),
     )
     with atomic_folder(places.REPORT) as folder:
         write_report(content, folder)
@@ -132,19 +134,15 @@ def compared_labels(params: Params) -> list[dict[str, Any]]:
     Raises:
         UserError: a table in the MLflow store cannot be scored.
     """
-    here = _labels_here()
+    paths = {pairing: places.TRANSFER / pairing / "predictions.csv" for pairing in PAIRINGS}
+    here = {name: pd.read_csv(path) for name, path in paths.items() if path.exists()}
     if not here:
         return []
-    kinds = {params.transfer.labels: here}
+    kinds = {params.transfer.labels: split_cells(here)}
     for kind in get_args(LabelKind):
         if kind != params.transfer.labels and (cells := _labels_earlier(params, kind)):
             kinds[kind] = cells
     return compare_labels(kinds, params.evaluate, params.seed)
-
-
-def _labels_here() -> _Tables:
-    paths = {pairing: places.TRANSFER / pairing / "predictions.csv" for pairing in PAIRINGS}
-    return split_cells({name: pd.read_csv(path) for name, path in paths.items() if path.exists()})
 
 
 def _labels_earlier(params: Params, kind: str) -> _Tables:
@@ -153,11 +151,6 @@ def _labels_earlier(params: Params, kind: str) -> _Tables:
         if found.arch == params.pretrain.arch and found.pairing in PAIRINGS:
             parts[CellKey(found.mode, found.pairing)].append(found.table)
     return {key: pd.concat(tables, ignore_index=True) for key, tables in parts.items()}
-
-
-def _links(params: Params) -> MlflowLinks:
-    """Into the tracking server where there is one, else to where `mlflow ui` answers."""
-    return MlflowLinks(tracking_uri() if is_server() else params.report.mlflow_url, experiment_id())
 
 
 def _log(params: Params, folder: Path) -> None:
