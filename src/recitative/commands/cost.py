@@ -86,9 +86,7 @@ class Line:
 def run(params_file: Path, overrides: Sequence[str]) -> None:
     """Calibrate, and print what every experiment of the grid takes, and the whole.
 
-    Args:
-        params_file: the present parameters.
-        overrides: as of `recitative matrix`: values with commas make the grid.
+    The overrides of the present parameters are as of `recitative matrix`: commas make the grid.
 
     Raises:
         UserError: an override is not ``name=value``, or its name is unknown.
@@ -96,13 +94,12 @@ def run(params_file: Path, overrides: Sequence[str]) -> None:
     grid = list(experiments(params_file, overrides))
     click.echo("calibrating, about a minute ...", err=True)
     machine = calibrate([params for _, params in grid])
-    totals = []
+    shared = _shared(grid, machine)
+    whole = -shared
     for name, params in grid:
         lines = list(estimate(params, machine))
-        totals.append(sum(line.wall for line in lines))
+        whole += sum(line.wall for line in lines)
         click.echo(format_lines(name or "as params.yaml has it", lines))
-    shared = _shared(grid, machine)
-    whole = sum(totals) - shared
     peak = max(rates.memory for rates in machine.rates.values()) * machine.processes
     click.echo(
         f"\n{len(grid)} experiment{'s' if len(grid) > 1 else ''}: {clock(whole)} on the clock with "
@@ -268,8 +265,7 @@ def estimate(params: Params, machine: Machine) -> Iterator[Line]:
     """The lines of one experiment."""
     rates = machine.rates[params.pretrain.arch]
     speech, music = _hours(params)
-    side, transfer = machine.processes, params.transfer
-    folds = params.split.folds if params.split.scheme == "grouped_folds" else 1
+    side, transfer, folds = machine.processes, params.transfer, _folds(params)
 
     def line(what: str, tasks: Sequence[float], trainings: int | None = None) -> Line:
         begun = machine.start if tasks else 0.0  # the workers' imports
@@ -319,6 +315,10 @@ def makespan(tasks: Sequence[float], side: int) -> float:
     return max(free)
 
 
+def _folds(params: Params) -> int:
+    return params.split.folds if params.split.scheme == "grouped_folds" else 1
+
+
 def _hours(params: Params) -> tuple[float, float]:
     """Hours of a speech and of a music role: what is asked for, else what the index has."""
 
@@ -354,8 +354,7 @@ def _disk(grid: Sequence[tuple[str, Params]]) -> float:
         features = params.features
         rate = 3600 * features.sample_rate / features.hop_length * 4 * features.n_mels
         frames[speech, music] = (3 * speech + len(MUSIC) * music) * rate
-        folds = params.split.folds if params.split.scheme == "grouped_folds" else 1
-        kept = params.transfer.repeats * folds
+        kept = params.transfer.repeats * _folds(params)
         cells = len(PAIRINGS) * len(params.transfer.modes) + len(MUSIC) * len(NETWORKS)
         total += (cells + len(MUSIC)) * kept * WEIGHTS  # and the registered ones
         total += 0.2e6 * (cells * params.transfer.repeats + params.search.trials)

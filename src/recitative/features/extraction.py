@@ -173,13 +173,12 @@ def _results(
     folder: Path,
 ) -> Generator[tuple[Frames, bool] | str, None, None]:
     """Yield the results of `_clip_frames` in order, as they get ready."""
+    work = joblib.delayed(_clip_frames)
     bar = tqdm(desc=folder.name, total=len(clips), unit="clip", disable=None)
     with bar, joblib.parallel_config(backend="loky", inner_max_num_threads=1):
         for some in _rounds(clips):
             results = joblib.Parallel(n_jobs=workers, return_as="generator")(
-                joblib.delayed(_clip_frames)(
-                    data_root / clip.path, clip.digest, clip.seconds, config, shelf
-                )
+                work(data_root / clip.path, clip.digest, clip.seconds, config, shelf)
                 for clip in some
             )
             try:

@@ -11,6 +11,7 @@ from recitative.corpora.base import Language, Rating
 from recitative.corpora.demo.layouts import clip_path, write_4q_emotion, write_ch818
 from recitative.corpora.demo.music import draw_style, play
 from recitative.corpora.demo.plan import (
+    DemoConfig,
     PlannedClip,
     Rater,
     draw_rater,
@@ -18,7 +19,6 @@ from recitative.corpora.demo.plan import (
     plan_clips,
 )
 from recitative.corpora.demo.processes import run_apart
-from recitative.corpora.demo.sizes import DemoConfig
 from recitative.corpora.demo.synthesis import SAMPLE_RATE
 from recitative.seeding import derive_rng
 
