@@ -35,7 +35,7 @@ from recitative.experiment.speech import pretrained_description
 from recitative.features.mel import log_mel
 from recitative.features.store import FeatureStore, write_store
 from recitative.files import read_csv
-from recitative.learning.config import CONTROLS, NETWORKS, TRANSFER_MODES, FitConfig
+from recitative.learning.config import BASELINES, NETWORKS, TRANSFER_MODES, FitConfig
 from recitative.params import Params, params_of, read_values
 from recitative.vocabulary import MUSIC, PAIRINGS, QUADRANTS, SPEECH
 
@@ -280,8 +280,8 @@ def estimate(params: Params, machine: Machine) -> Iterator[Line]:
         seen = min(speech, search.max_segments * segment) if search.max_segments else speech
         trial = search.seeds * search.epochs * rates.pretrain * seen + machine.run
         yield line("search", [trial] * search.trials)
-    epochs = params.pretrain.epochs
-    yield line("pretrain", [epochs * rates.pretrain * speech + machine.run] * len(SPEECH))
+    pretrained = params.pretrain.epochs * rates.pretrain * speech + machine.run
+    yield line("pretrain", [pretrained] * len(SPEECH))
     frozen = transfer.frozen.epochs * rates.frozen * music
     finetune = transfer.finetune.epochs * rates.finetune * music
     tested = 2 * rates.predict * music  # validation and test, of both modes
@@ -301,7 +301,7 @@ def estimate(params: Params, machine: Machine) -> Iterator[Line]:
         if name in params.controls.names
         for _ in range(len(MUSIC) * transfer.repeats)
     ]
-    others = [name for name in params.controls.names if name in CONTROLS and name not in NETWORKS]
+    others = [name for name in params.controls.names if name in BASELINES]
     yield line("controls", tasks + [2 * machine.run] * (len(MUSIC) * len(others)))
     around = STAGES * DVC_SECONDS + HEAVY * machine.start + COMPARED * machine.compared
     yield Line("around: stages, statistics, report", 0, around, around)

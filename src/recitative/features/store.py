@@ -190,8 +190,7 @@ def band_statistics(
         UserError: an id is not in the store, or there is none.
     """
     count = 0
-    total = np.zeros(store.n_mels)
-    squares = np.zeros(store.n_mels)
+    total, squares = np.zeros((2, store.n_mels))
     for clip_id in ids:
         frames = store.frames_of(clip_id).astype(np.float64)
         count += len(frames)

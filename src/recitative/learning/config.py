@@ -101,8 +101,7 @@ class TransferConfig(Section):
     @classmethod
     def _known(cls, modes: tuple[str, ...]) -> tuple[str, ...]:
         known = [name for name, mode in TRANSFER_MODES.items() if mode.encoder == "pretrained"]
-        unknown = [mode for mode in modes if mode not in known]
-        if unknown or not modes:
+        if not modes or not set(modes) <= set(known):
             raise ValueError(f"each mode is one of {', '.join(known)}")
         return unique(modes)
 

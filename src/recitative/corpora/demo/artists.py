@@ -29,10 +29,9 @@ def write_music(folder: Path, config: DemoConfig, workers: int) -> None:
     tasks = {}
     for language in get_args(Language):
         rng = derive_rng(config.seed, "demo", "plan", language)
-        plan = plan_clips(language, config.music_clips, config.artists, rng)
-        plans[language] = plan
+        plans[language] = plan_clips(language, config.music_clips, config.artists, rng)
         for artist in range(config.artists):
-            clips = [clip for clip in plan if clip.artist == artist]
+            clips = [clip for clip in plans[language] if clip.artist == artist]
             tasks[language, artist] = partial(
                 _write_artist, folder, config, language, artist, clips
             )
