@@ -25,7 +25,7 @@ from recitative.features.mel import FeatureConfig
 from recitative.learning import config as learning
 from recitative.learning.search.space import SearchConfig
 from recitative.models import ARCHITECTURES, config_of
-from recitative.models.config import CPCConfig, EncoderConfig, SCAEConfig
+from recitative.models.config import ArchConfig, CPCConfig, EncoderConfig, SCAEConfig
 from recitative.reports import ReportConfig
 from recitative.switches import AUTO, PROTOCOLS, SIZES, decided
 from recitative.tracking import RegistryConfig
@@ -68,9 +68,9 @@ class Params(Section):
     compute: learning.ComputeConfig = Field(default_factory=learning.ComputeConfig)
 
     @property
-    def arch(self) -> learning.ArchConfig:
+    def arch(self) -> ArchConfig:
         """The section of the present architecture, `pretrain.arch`."""
-        section: learning.ArchConfig = getattr(self, self.pretrain.arch)
+        section: ArchConfig = getattr(self, self.pretrain.arch)
         return section
 
 

@@ -35,7 +35,7 @@ from recitative.experiment.speech import pretrained_description
 from recitative.features.mel import log_mel
 from recitative.features.store import FeatureStore, write_store
 from recitative.files import read_csv
-from recitative.learning.config import CONTROLS, NETWORKS, TRANSFER_MODES, FitConfig
+from recitative.learning.config import BASELINES, NETWORKS, TRANSFER_MODES, FitConfig
 from recitative.params import Params, params_of, read_values
 from recitative.vocabulary import MUSIC, PAIRINGS, QUADRANTS, SPEECH
 
@@ -86,9 +86,7 @@ class Line:
 def run(params_file: Path, overrides: Sequence[str]) -> None:
     """Calibrate, and print what every experiment of the grid takes, and the whole.
 
-    Args:
-        params_file: the present parameters.
-        overrides: as of `recitative matrix`: values with commas make the grid.
+    The overrides of the present parameters are as of `recitative matrix`: commas make the grid.
 
     Raises:
         UserError: an override is not ``name=value``, or its name is unknown.
@@ -96,13 +94,12 @@ def run(params_file: Path, overrides: Sequence[str]) -> None:
     grid = list(experiments(params_file, overrides))
     click.echo("calibrating, about a minute ...", err=True)
     machine = calibrate([params for _, params in grid])
-    totals = []
+    shared = _shared(grid, machine)
+    whole = -shared
     for name, params in grid:
         lines = list(estimate(params, machine))
-        totals.append(sum(line.wall for line in lines))
+        whole += sum(line.wall for line in lines)
         click.echo(format_lines(name or "as params.yaml has it", lines))
-    shared = _shared(grid, machine)
-    whole = sum(totals) - shared
     peak = max(rates.memory for rates in machine.rates.values()) * machine.processes
     click.echo(
         f"\n{len(grid)} experiment{'s' if len(grid) > 1 else ''}: {clock(whole)} on the clock with "
@@ -268,8 +265,7 @@ def estimate(params: Params, machine: Machine) -> Iterator[Line]:
     """The lines of one experiment."""
     rates = machine.rates[params.pretrain.arch]
     speech, music = _hours(params)
-    side, transfer = machine.processes, params.transfer
-    folds = params.split.folds if params.split.scheme == "grouped_folds" else 1
+    side, transfer, folds = machine.processes, params.transfer, _folds(params)
 
     def line(what: str, tasks: Sequence[float], trainings: int | None = None) -> Line:
         begun = machine.start if tasks else 0.0  # the workers' imports
@@ -284,8 +280,8 @@ def estimate(params: Params, machine: Machine) -> Iterator[Line]:
         seen = min(speech, search.max_segments * segment) if search.max_segments else speech
         trial = search.seeds * search.epochs * rates.pretrain * seen + machine.run
         yield line("search", [trial] * search.trials)
-    epochs = params.pretrain.epochs
-    yield line("pretrain", [epochs * rates.pretrain * speech + machine.run] * len(SPEECH))
+    pretrained = params.pretrain.epochs * rates.pretrain * speech + machine.run
+    yield line("pretrain", [pretrained] * len(SPEECH))
     frozen = transfer.frozen.epochs * rates.frozen * music
     finetune = transfer.finetune.epochs * rates.finetune * music
     tested = 2 * rates.predict * music  # validation and test, of both modes
@@ -305,7 +301,7 @@ def estimate(params: Params, machine: Machine) -> Iterator[Line]:
         if name in params.controls.names
         for _ in range(len(MUSIC) * transfer.repeats)
     ]
-    others = [name for name in params.controls.names if name in CONTROLS and name not in NETWORKS]
+    others = [name for name in params.controls.names if name in BASELINES]
     yield line("controls", tasks + [2 * machine.run] * (len(MUSIC) * len(others)))
     around = STAGES * DVC_SECONDS + HEAVY * machine.start + COMPARED * machine.compared
     yield Line("around: stages, statistics, report", 0, around, around)
@@ -317,6 +313,10 @@ def makespan(tasks: Sequence[float], side: int) -> float:
     for task in tasks:
         heapq.heappush(free, heapq.heappop(free) + task)
     return max(free)
+
+
+def _folds(params: Params) -> int:
+    return params.split.folds if params.split.scheme == "grouped_folds" else 1
 
 
 def _hours(params: Params) -> tuple[float, float]:
@@ -354,8 +354,7 @@ def _disk(grid: Sequence[tuple[str, Params]]) -> float:
         features = params.features
         rate = 3600 * features.sample_rate / features.hop_length * 4 * features.n_mels
         frames[speech, music] = (3 * speech + len(MUSIC) * music) * rate
-        folds = params.split.folds if params.split.scheme == "grouped_folds" else 1
-        kept = params.transfer.repeats * folds
+        kept = params.transfer.repeats * _folds(params)
         cells = len(PAIRINGS) * len(params.transfer.modes) + len(MUSIC) * len(NETWORKS)
         total += (cells + len(MUSIC)) * kept * WEIGHTS  # and the registered ones
         total += 0.2e6 * (cells * params.transfer.repeats + params.search.trials)

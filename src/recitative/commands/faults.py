@@ -9,7 +9,7 @@ import io
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import chdir, contextmanager, redirect_stdout
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -107,9 +107,8 @@ def format_rungs(rungs: list[Rung], pairing: str, params: Params) -> str:
         f"{params.transfer.repeats} repeats; in points, what the fault had added to the printed score"
     ]
     for mode in dict.fromkeys(rung.mode for rung in rungs):
-        lines.append("")
         heading = f"{mode:38} {'printed':>8} {'fault added':>12} {'macro, songs':>13} {'songs':>6}"
-        lines.append(f"{'row':8} {heading}")
+        lines += ["", f"{'row':8} {heading}"]
         for rung in rungs:
             if rung.mode == mode:
                 adds = "" if rung.fault_adds is None else f"{rung.fault_adds:+.1f}"
@@ -156,8 +155,7 @@ def _workspace() -> Iterator[Path]:
 
     Stages find their files from the working directory, and MLflow and resumable work from DVC_ROOT.
     """
-    home, data, cache = Path.cwd(), DATA.resolve(), feature_cache()
-    pipeline = PIPELINE.resolve()
+    data, cache, pipeline = DATA.resolve(), feature_cache(), PIPELINE.resolve()
     names = ("DVC_ROOT", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "RECITATIVE_PARENT_RUN")
     outside = {name: os.environ.pop(name, None) for name in names}
     cache.mkdir(parents=True, exist_ok=True)
@@ -167,11 +165,10 @@ def _workspace() -> Iterator[Path]:
         (inside / ".recitative" / "features").symlink_to(cache)
         (inside / DATA).symlink_to(data)
         (inside / PIPELINE).symlink_to(pipeline)
-        os.chdir(inside)
         try:
-            yield inside / "kept"
+            with chdir(inside):
+                yield inside / "kept"
         finally:
-            os.chdir(home)
             os.environ.update({name: value for name, value in outside.items() if value})
 
 
@@ -200,8 +197,5 @@ def _train(params: Params, pairing: str, kept: Path) -> dict[str, pd.DataFrame]:
 def _score(table: pd.DataFrame, level: Level, average: str) -> float:
     """Mean over repeats of the quadrants' F."""
     rows = to_song_level(table) if level == "song" else table
-    scores = [
-        getattr(score(*decide(repeat, "quadrant"), "quadrant"), average).f1
-        for _, repeat in rows.groupby("repeat")
-    ]
-    return fmean(scores)
+    repeats = (score(*decide(r, "quadrant"), "quadrant") for _, r in rows.groupby("repeat"))
+    return fmean(getattr(repeat, average).f1 for repeat in repeats)

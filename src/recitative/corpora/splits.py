@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self, get_args
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from recitative.config import Section
@@ -98,13 +97,12 @@ def split_role(
     Raises:
         UserError: a class (or the role, for speech) has fewer groups than it needs.
     """
-    units = group_units(role, clips, split.group_by)
-    rng = derive_rng(seed, "split", role)
+    if role in MUSIC_ROLES and split.scheme == "grouped_folds":
+        return _fold_rows(role, clips, split, seed)
+    units, rng = group_units(role, clips, split.group_by), derive_rng(seed, "split", role)
     if role not in MUSIC_ROLES:
         held, rest = draw(role, units, split.speech_validation, rng)
         return _rows({"validation": held, "train": rest})
-    if split.scheme == "grouped_folds":
-        return _fold_rows(role, clips, units, split, rng, seed)
     test, rest = draw(role, units, split.music_test, rng, leave=2)
     again = units if split.leak == "released" else rest
     validation, train = draw(role, again, split.music_validation, rng)
@@ -133,15 +131,13 @@ def parts_for_fold(
     if fold not in folds.values():
         raise UserError(f"splits/{role}.csv: no fold {fold}; set split.scheme: grouped_folds")
     known = [clip for clip in clips if clip.id in folds]
-    test = [clip.id for clip in known if folds[clip.id] == fold]
-    rest = group_units(role, [clip for clip in known if folds[clip.id] != fold], split.group_by)
+    test, rest = (
+        group_units(role, [c for c in known if (folds[c.id] == fold) == tested], split.group_by)
+        for tested in (True, False)
+    )
     rng = derive_rng(seed, "split", role, "validation", fold)
     held, left = draw(role, rest, split.music_validation, rng)
-    parts: dict[str, Part] = {clip_id: "test" for clip_id in test}
-    parts |= {row.id: row.split for row in _rows({"validation": held, "train": left})}
-    return sorted(
-        (SplitRow(row.id, parts[row.id], row.fold) for row in rows if row.id in parts), key=_by_id
-    )
+    return _rows({"test": test, "validation": held, "train": left}, folds)
 
 
 def mix_speech(
@@ -191,7 +187,7 @@ def mix_speech(
         notes.append(f"speech-mix: {hours:.4g} h asked, {got / 3600:.4g} h drawn")
     if abs(seconds["speech-eng"] - got / 2) > got / 2 * split.balance_tolerance:
         notes.append(f"speech-mix: {seconds['speech-eng'] / got:.1%} of its duration is English")
-    return sorted(rows, key=_by_id), notes
+    return sorted(rows, key=lambda row: row.id), notes
 
 
 def write_splits(folder: Path, role: str, rows: Sequence[SplitRow]) -> None:
@@ -221,18 +217,13 @@ def read_splits(folder: Path, role: str) -> list[SplitRow]:
 
 
 def _fold_rows(
-    role: str,
-    clips: Sequence[IndexedClip],
-    units: Sequence[Unit],
-    split: SplitConfig,
-    rng: np.random.Generator,
-    seed: int,
+    role: str, clips: Sequence[IndexedClip], split: SplitConfig, seed: int
 ) -> list[SplitRow]:
     """Draw the folds one after another, and the parts of `split.fold`."""
+    rest, rng = group_units(role, clips, split.group_by), derive_rng(seed, "split", role)
     least = 2 if split.folds == 2 else 1  # what one fold leaves must still give two parts
-    check_groups(role, units, least * split.folds)
+    check_groups(role, rest, least * split.folds)
     fold_of: dict[str, int] = {}
-    rest = list(units)
     for fold in range(split.folds - 1):
         later = split.folds - fold - 1
         drawn, rest = draw(role, rest, 1 / (later + 1), rng, least=least, leave=least * later)
@@ -281,10 +272,9 @@ def _share_notes(
     return notes
 
 
-def _rows(parts: Mapping[Part, Sequence[Unit]]) -> list[SplitRow]:
-    rows = (SplitRow(i, part) for part, units in parts.items() for unit in units for i in unit.ids)
-    return sorted(rows, key=_by_id)
-
-
-def _by_id(row: SplitRow) -> tuple[str, str]:
-    return row.id, row.split
+def _rows(
+    parts: Mapping[Part, Sequence[Unit]], folds: Mapping[str, int | None] | None = None
+) -> list[SplitRow]:
+    """A row a clip, sorted by id, with its fold where there are `folds`."""
+    ids = ((clip_id, part) for part, units in parts.items() for u in units for clip_id in u.ids)
+    return [SplitRow(clip_id, part, (folds or {}).get(clip_id)) for clip_id, part in sorted(ids)]

@@ -118,7 +118,6 @@ def extract(
             the disk is full.
     """
     began = time.perf_counter()
-    shelf = None if cache is None else cache / feature_key(config)
     kept: list[IndexedClip] = []
     problems: list[ClipProblem] = []
     computed = 0
@@ -142,7 +141,7 @@ def extract(
                 f"({config.max_problem_share:g})"
             )
 
-    with closing(_results(clips, data_root, config, shelf, workers, folder)) as results:
+    with closing(_results(clips, data_root, config, cache, workers, folder)) as results:
         write_store(folder, frames_of_kept(), map(vars, problems), config.shard_frames)
     return ExtractionReport(
         clips=len(kept),
@@ -159,27 +158,25 @@ def cache_frames(
     clips: Sequence[IndexedClip], data_root: Path, config: FeatureConfig, cache: Path
 ) -> None:
     """Compute the frames of those clips that the cache does not have; `extract` finds them there."""
-    shelf = cache / feature_key(config)
     for clip in clips:
-        _clip_frames(data_root / clip.path, clip.digest, clip.seconds, config, shelf)
+        _clip_frames(data_root / clip.path, clip.digest, clip.seconds, config, cache)
 
 
 def _results(
     clips: Sequence[IndexedClip],
     data_root: Path,
     config: FeatureConfig,
-    shelf: Path | None,
+    cache: Path | None,
     workers: int,
     folder: Path,
 ) -> Generator[tuple[Frames, bool] | str, None, None]:
     """Yield the results of `_clip_frames` in order, as they get ready."""
+    work = joblib.delayed(_clip_frames)
     bar = tqdm(desc=folder.name, total=len(clips), unit="clip", disable=None)
     with bar, joblib.parallel_config(backend="loky", inner_max_num_threads=1):
         for some in _rounds(clips):
             results = joblib.Parallel(n_jobs=workers, return_as="generator")(
-                joblib.delayed(_clip_frames)(
-                    data_root / clip.path, clip.digest, clip.seconds, config, shelf
-                )
+                work(data_root / clip.path, clip.digest, clip.seconds, config, cache)
                 for clip in some
             )
             try:
@@ -204,15 +201,15 @@ def _rounds(clips: Sequence[IndexedClip]) -> Iterator[Sequence[IndexedClip]]:
 
 
 def _clip_frames(
-    path: Path, digest: str, seconds: float, config: FeatureConfig, shelf: Path | None
+    path: Path, digest: str, seconds: float, config: FeatureConfig, cache: Path | None
 ) -> tuple[Frames, bool] | str:
     """Frames and whether they were computed now, not found in the cache; or why there are none."""
-    entry = None if shelf is None else shelf / digest[:2] / f"{digest}.npy"
-    frames = found = None if entry is None else _read_entry(entry, config)
+    entry = cache and cache / feature_key(config) / digest[:2] / f"{digest}.npy"
+    frames = found = _read_entry(entry, config) if entry else None
     try:
         if frames is None:
             frames = log_mel(load_audio(path, config.sample_rate), config)
-            if entry is not None:
+            if entry:
                 with atomic_path(entry) as temporary:
                     write_frames(temporary, [frames])
         require_length(path, seconds, least_seconds(config))

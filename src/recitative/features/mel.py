@@ -47,25 +47,17 @@ class FeatureConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.hop_length > self.win_length:
-            raise ValueError(
-                f"hop_length {self.hop_length} is above win_length {self.win_length}: "
-                "samples between the windows would be skipped"
-            )
-        if self.win_length > self.n_fft:
-            raise ValueError(
-                f"win_length {self.win_length} is above n_fft {self.n_fft}: "
-                "the window would not fit into the transform"
-            )
+        for small, large, why in (
+            ("hop_length", "win_length", "samples between the windows would be skipped"),
+            ("win_length", "n_fft", "the window would not fit into the transform"),
+            ("segment_hop", "segment_frames", "frames between the segments would be skipped"),
+        ):
+            if (value := getattr(self, small)) > (limit := getattr(self, large)):
+                raise ValueError(f"{small} {value} is above {large} {limit}: {why}")
         if not self.fmin < self.band_limit <= self.sample_rate / 2:
             raise ValueError(
                 f"fmin {self.fmin:g} Hz, fmax {self.band_limit:g} Hz: fmax must be above fmin "
                 f"and at most half the sample rate, {self.sample_rate / 2:g} Hz"
-            )
-        if self.segment_hop > self.segment_frames:
-            raise ValueError(
-                f"segment_hop {self.segment_hop} is above segment_frames {self.segment_frames}: "
-                "frames between the segments would be skipped"
             )
         return self
 
@@ -148,9 +140,8 @@ def _mel(samples: Samples, config: FeatureConfig) -> Frames:
     a loud partial is up to 4 % of a quiet band of the same frame (measured on speech and music).
     """
     n_fft, window_length, hop = config.n_fft, config.win_length, config.hop_length
-    window = 0.5 + 0.5 * np.cos(
-        np.linspace(-np.pi, np.pi, window_length + 1)[:-1]
-    )  # Hann, periodic
+    # Hann, periodic
+    window = 0.5 + 0.5 * np.cos(np.linspace(-np.pi, np.pi, window_length + 1)[:-1])
     padded = n_fft if config.center else 0
     count = 1 + (len(samples) + padded - n_fft) // hop
     before = padded // 2 - (n_fft - window_length) // 2  # samples of frame 0 ahead of sample 0

@@ -152,8 +152,8 @@ def write_store(
         write_csv(temporary / "problems.csv", ("id", "path", "reason"), problems)
 
 
-def write_frames(path: Path, blocks: Iterable[Frames]) -> int:
-    """Write blocks (T_i, n_mels) as one .npy file (T, n_mels) without holding them; return T.
+def write_frames(path: Path, blocks: Iterable[Frames]) -> None:
+    """Write blocks (T_i, n_mels) as one .npy file (T, n_mels) without holding them.
 
     The header goes first with T = 0 and is written again at the end: numpy pads it so that the
     first dimension may grow. `numpy.save` would need the whole array, and its error on a full disk
@@ -169,7 +169,6 @@ def write_frames(path: Path, blocks: Iterable[Frames]) -> int:
             total += len(block)
         out.seek(0)
         _write_header(out, total, bands)
-    return total
 
 
 def _write_header(out: Any, total: int, bands: int) -> None:
@@ -191,8 +190,7 @@ def band_statistics(
         UserError: an id is not in the store, or there is none.
     """
     count = 0
-    total = np.zeros(store.n_mels)
-    squares = np.zeros(store.n_mels)
+    total, squares = np.zeros((2, store.n_mels))
     for clip_id in ids:
         frames = store.frames_of(clip_id).astype(np.float64)
         count += len(frames)

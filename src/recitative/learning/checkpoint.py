@@ -15,14 +15,10 @@ from recitative.files import atomic_path
 
 @dataclass
 class Checkpoint:
-    """A file that holds everything a killed training needs to go on to the same result.
+    """A file that holds everything a killed training needs to go on to the same result."""
 
-    Args:
-        path: the file; absent before the first save.
-        seconds: save at most once in this time (the last epoch of a phase is not saved: its result is).
-    """
-
-    path: Path
+    path: Path  # absent before the first save
+    # Save at most once in this time (the last epoch of a phase is not saved: its result is).
     seconds: float = 0.0
     _last: float = field(default=float("-inf"), repr=False)
 

@@ -6,7 +6,7 @@ What is transferred to music, and how, is an entry in `TRANSFER_MODES`: the mode
 
 import os
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -27,13 +27,12 @@ class ComputeConfig(Section):
     precision: Literal["auto", "float32", "bf16"] = "auto"
     compile: bool = False  # torch.compile each training step; on CUDA alone
     backend: Literal["loky", "ray", "dask"] = "loky"  # loky: this machine
-    cluster: str | None = (
-        None  # address of Ray's or Dask's; None: RAY_ADDRESS, DASK_SCHEDULER_ADDRESS
-    )
+    # address of Ray's or Dask's; None: RAY_ADDRESS, DASK_SCHEDULER_ADDRESS
+    cluster: str | None = None
     workers: int = Field(default=0, ge=0)  # processes side by side; 0: one a core
     gpus_per_task: float = Field(
         default=0, ge=0
-    )  # of a cluster's, fractions too; 0: none is asked for
+    )  # of a cluster's, fractions too; 0: none asked for
     threads: int = Field(default=1, ge=1)  # threads a process; the bytes depend on it
     strategy: Literal["none", "ddp"] = "none"  # ddp: one pretraining on several devices at once
     devices: int = Field(default=1, ge=1)  # of a pretraining under ddp: GPUs, or processes on a CPU
@@ -63,20 +62,6 @@ class PretrainConfig(FitConfig):
     """Parameters of pretraining. `batch_size` counts segments, whatever the architecture."""
 
     arch: str
-
-
-class ArchConfig(Protocol):
-    """An architecture's section: how its training examples lie in an utterance."""
-
-    @property
-    def stride(self) -> int:
-        """Segments from one example's start to the next's."""
-
-    def model_dump(self, *, mode: str = "python") -> dict[str, Any]:
-        """Its values."""
-
-    def offsets(self, frames: int, hop: int) -> list[int]:
-        """Start of each segment of an example from the example's start, in frames."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +101,7 @@ class TransferConfig(Section):
     @classmethod
     def _known(cls, modes: tuple[str, ...]) -> tuple[str, ...]:
         known = [name for name, mode in TRANSFER_MODES.items() if mode.encoder == "pretrained"]
-        unknown = [mode for mode in modes if mode not in known]
-        if unknown or not modes:
+        if not modes or not set(modes) <= set(known):
             raise ValueError(f"each mode is one of {', '.join(known)}")
         return unique(modes)
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from recitative.features.store import FeatureStore, band_statistics
-from recitative.learning.config import ArchConfig, FitConfig, PretrainConfig
+from recitative.learning.config import FitConfig, PretrainConfig
 from recitative.learning.training import Batches
 from recitative.models import build_model, encoder_of
-from recitative.models.config import EncoderConfig
+from recitative.models.config import ArchConfig, EncoderConfig
 from recitative.seeding import seed_everything
 
 

@@ -37,16 +37,10 @@ class LabelledSegments:
         known = set(store.clip_ids)
         labelled = [clip for clip in clips if clip.id in known and clip.quadrant is not None]
         ids = [clip.id for clip in labelled]
+        groups = [clip.group for clip in labelled]
+        codes = np.array([QUADRANTS.index(str(clip.quadrant)) for clip in labelled], np.int64)
         cut = store.segments(ids, frames, hop)
-        return LabelledSegments(
-            store,
-            frames,
-            ids,
-            [clip.group for clip in labelled],
-            np.array([QUADRANTS.index(str(clip.quadrant)) for clip in labelled], np.int64),
-            cut.start,
-            cut.clip,
-        )
+        return LabelledSegments(store, frames, ids, groups, codes, cut.start, cut.clip)
 
     @property
     def quadrant(self) -> np.ndarray:
@@ -86,22 +80,14 @@ class LabelledSegments:
         """Rows of predictions.csv, without the columns that say whose they are.
 
         A group's name is a `plain_cell`; a clip's id begins with its adapter's, so it is one anyway.
-
-        Args:
-            segments: (B,) indices into the N.
-            probabilities: (B, 6): Q1..Q4, positive arousal, positive valence.
+        `segments` are (B,) indices into the N, `probabilities` (B, 6): Q1..Q4, positive arousal,
+        positive valence.
         """
         clip = self.clip[segments]
-        first = np.searchsorted(self.clip, clip)  # the clip's own first segment
-        table = pd.DataFrame(
-            {
-                "clip": [self.clips[c] for c in clip],
-                "group": [plain_cell(self.groups[c]) for c in clip],
-                "segment": segments - first,
-            }
-        )
-        names = ["q1", "q2", "q3", "q4", "arousal", "valence"]
-        table[names] = probabilities
+        table = pd.DataFrame({"clip": [self.clips[c] for c in clip]})
+        table["group"] = [plain_cell(self.groups[c]) for c in clip]
+        table["segment"] = segments - np.searchsorted(self.clip, clip)  # from the clip's own first
+        table[["q1", "q2", "q3", "q4", "arousal", "valence"]] = probabilities
         table["quadrant"] = [QUADRANTS[self.clip_quadrant[c]] for c in clip]
         return table
 

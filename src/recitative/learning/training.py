@@ -96,8 +96,6 @@ class _Means:
             self.sums[name] = self.sums[name] + term if name in self.sums else term
 
     def value(self, ranks: Ranks = ALONE) -> dict[str, float]:
-        if ranks.alone:
-            return {name: float(total) / self.examples for name, total in self.sums.items()}
         mine = torch.stack([*self.sums.values()])
         counted = torch.tensor([self.examples], dtype=mine.dtype, device=mine.device)
         *totals, examples = ranks.summed(torch.cat([mine, counted])).tolist()

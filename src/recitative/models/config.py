@@ -70,6 +70,9 @@ class CPCConfig(Section):
         return past + [first + i * hop for i in range(self.future)]
 
 
+ArchConfig = SCAEConfig | CPCConfig  # what every section has: `stride` and `offsets`
+
+
 class ClassifierConfig(Section):
     """Parameters of the layers above the encoder."""
 

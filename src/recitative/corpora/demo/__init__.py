@@ -9,7 +9,7 @@ from pathlib import Path
 
 from recitative.corpora.base import MUSIC_ROLES
 from recitative.corpora.demo.artists import write_music
-from recitative.corpora.demo.sizes import DemoConfig
+from recitative.corpora.demo.plan import DemoConfig
 from recitative.corpora.demo.speech import require_espeak, write_speech
 from recitative.files import read_csv
 

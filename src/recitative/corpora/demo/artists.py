@@ -11,6 +11,7 @@ from recitative.corpora.base import Language, Rating
 from recitative.corpora.demo.layouts import clip_path, write_4q_emotion, write_ch818
 from recitative.corpora.demo.music import draw_style, play
 from recitative.corpora.demo.plan import (
+    DemoConfig,
     PlannedClip,
     Rater,
     draw_rater,
@@ -18,7 +19,6 @@ from recitative.corpora.demo.plan import (
     plan_clips,
 )
 from recitative.corpora.demo.processes import run_apart
-from recitative.corpora.demo.sizes import DemoConfig
 from recitative.corpora.demo.synthesis import SAMPLE_RATE
 from recitative.seeding import derive_rng
 
@@ -29,10 +29,9 @@ def write_music(folder: Path, config: DemoConfig, workers: int) -> None:
     tasks = {}
     for language in get_args(Language):
         rng = derive_rng(config.seed, "demo", "plan", language)
-        plan = plan_clips(language, config.music_clips, config.artists, rng)
-        plans[language] = plan
+        plans[language] = plan_clips(language, config.music_clips, config.artists, rng)
         for artist in range(config.artists):
-            clips = [clip for clip in plan if clip.artist == artist]
+            clips = [clip for clip in plans[language] if clip.artist == artist]
             tasks[language, artist] = partial(
                 _write_artist, folder, config, language, artist, clips
             )

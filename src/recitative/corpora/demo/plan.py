@@ -1,10 +1,13 @@
-"""Which music the embedded corpus has, clip by clip, and what its simulated listeners answer."""
+"""How much the embedded corpus has, its music clip by clip, and what its simulated listeners answer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
+from pydantic import Field, model_validator
 
+from recitative.config import Section
 from recitative.corpora.base import Language, Rating
 from recitative.vocabulary import QUADRANTS, SIGNS
 
@@ -13,6 +16,24 @@ SHARES = {"eng": (1, 1, 1, 1), "man": (118, 39, 64, 27)}
 SCALE = 10.0  # sliders run from -10 to 10
 NOISE = {"eng": 2.5, "man": 4.5}  # standard deviation of one answer; the Mandarin set is noisier
 MISSING = 0.03  # share of clips that a rater leaves out
+
+
+class DemoConfig(Section):
+    """Sizes of the embedded corpus. The seed decides every sentence, voice, note and rating."""
+
+    speech_minutes: float = Field(default=10, gt=0, le=600)  # a language
+    speakers: int = Field(default=8, ge=6, le=500)  # a language
+    music_clips: int = Field(default=60, ge=15, le=9000)  # a set
+    artists: int = Field(default=18, ge=15, le=500)  # a set
+    clip_seconds: float = Field(default=12, ge=1, le=600)
+    raters: int = Field(default=9, ge=2, le=99)  # a set
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _every_artist_has_a_clip(self) -> Self:
+        if self.music_clips < self.artists:
+            raise ValueError(f"{self.artists} artists need as many music_clips at least")
+        return self
 
 
 @dataclass(frozen=True)
@@ -48,12 +69,10 @@ def plan_clips(
 
 def apportion(total: int, shares: tuple[int, ...]) -> list[int]:
     """Whole numbers that add up to `total`, in the proportion of `shares` (largest remainders)."""
-    exact = [total * share / sum(shares) for share in shares]
-    counts = [int(value) for value in exact]
-    by_remainder = sorted(range(len(shares)), key=lambda i: (counts[i] - exact[i], i))
-    for index in by_remainder[: total - sum(counts)]:
-        counts[index] += 1
-    return counts
+    exact = total * np.array(shares) / sum(shares)
+    counts = exact.astype(int)
+    counts[np.argsort(counts - exact, kind="stable")[: total - counts.sum()]] += 1
+    return [int(count) for count in counts]
 
 
 @dataclass(frozen=True)

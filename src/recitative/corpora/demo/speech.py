@@ -23,9 +23,9 @@ from recitative.corpora.demo.layouts import (
     write_aishell,
     write_librispeech,
 )
+from recitative.corpora.demo.plan import DemoConfig
 from recitative.corpora.demo.processes import run_apart
 from recitative.corpora.demo.sentences import Sentence, draw_sentence
-from recitative.corpora.demo.sizes import DemoConfig
 from recitative.errors import UserError
 from recitative.seeding import derive_rng
 
@@ -185,9 +185,8 @@ def _open_espeak(voice: str, speaker: Speaker) -> tuple[Callable[[str], NDArray[
         content = text.encode() + b"\0"
         size = ctypes.c_size_t(len(content))
         library.espeak_Synth(content, size, 0, _CHARACTERS, 0, _UTF8, None, None)
-        return np.frombuffer(b"".join(blocks), dtype=np.int16).astype(np.float32) / np.float32(
-            32768
-        )
+        samples = np.frombuffer(b"".join(blocks), dtype=np.int16)
+        return samples.astype(np.float32) / np.float32(32768)
 
     return read, int(rate)
 

@@ -70,12 +70,9 @@ def rungs(plan: Plan) -> list[int]:
 def run(study: Study, plan: Plan, train: Train, judged: Judged = lambda *_: None) -> None:
     """Ask, train, judge and tell until the study holds `search.trials` finished trials.
 
-    Args:
-        study: goes on where it stands.
-        plan: of the study.
-        train: trains trials up to an epoch, side by side, each from where it stopped before; gives
-            what came of each, from its first epoch on. What it raises ends the search.
-        judged: called with each trial right before it is told, and again after a kill in between.
+    The study goes on where it stands. `train` trains trials up to an epoch, side by side, each from
+    where it stopped before, and gives what came of each, from its first epoch on; what it raises ends
+    the search. `judged` is called with each trial right before it is told, and again after a kill.
 
     Raises:
         UserError: as many trials failed as were asked for, and more than finished.
