@@ -81,13 +81,16 @@ def disturb(
 ) -> tuple[int, int, int]:
     """Kill at most so often, start again each time, until it ends.
 
+    A kill comes after 1 to `longest` seconds, as often in each octave: soon after a start, and also so
+    late that a stage can end in between.
+
     Returns:
         Kills; how often one of them damaged DVC's own list of locks; the exit code at the end.
     """
     done = damaged = 0
     while True:
         process = start(project)
-        if done >= kills or wait(process, rng.uniform(1, longest)):
+        if done >= kills or wait(process, longest ** rng.random()):
             code = process.wait()
             # DVC writes .dvc/tmp/rwlock in place: killed in between, it refuses to start again. `make
             # demo` mends that by this command; typed by hand after a bare `dvc repro`.
@@ -118,7 +121,7 @@ def main() -> None:
     """Print a row a pipeline, and the sums."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--longest", type=float, default=15, help="seconds until a kill, at most")
+    parser.add_argument("--longest", type=float, default=30, help="seconds until a kill, at most")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     rng = random.Random(given.seed)
@@ -135,6 +138,7 @@ def main() -> None:
         while (left := given.kills - sum(one.kills for one in outcomes)) > 0:
             number = len(outcomes) + 1
             project = make_project(Path(folder) / f"killed-{number}", tracked=True).set(**SETTINGS)
+            project.set(**{"compute.workers": 1 + number % 2})  # in this process, or in others
             began = time.monotonic()
             kills, damaged, code = disturb(project, left, given.longest, rng)
             found = contents(project)
