@@ -36,6 +36,8 @@ RENAMED = {"transfer.released": "transfer.finetune"}  # old: new
 _SHARED = "more machines take part by compute.backend: ray or dask (docs/cluster.md)"
 GONE = {  # old: why
     "transfer.keep": "the weights of every repeat are kept",
+    "compute.memory_gb": "nothing depended on it",
+    "evaluate.confidence": "every interval is of 95 %",
     "search.workers": "trials run side by side as compute.workers says",
     "search.storage": _SHARED,
     "search.heartbeat": _SHARED,

@@ -186,6 +186,7 @@ REFUSED = [
     ({"controls.names": ["scratch", "majority", "scratch"]}, r"controls\.names: 'scratch' stands"),
     ({"features.segment_hop": 40}, r"features: segment_hop 40 is above segment_frames 31"),
     ({"features.hop_length": 2048}, r"features: hop_length 2048 is above win_length 1024"),
+    ({"compute.memory_gb": 4}, r"compute\.memory_gb: .*is gone: nothing depended on it; remove it"),
     ({"transfer.keep": "all"}, r"transfer\.keep: .*is gone: the weights of every repeat are kept; rem"),
     ({"transfer.released": {"epochs": "auto"}}, r"transfer\.released: .*called transfer\.finetune"),
     ({"transfer.repeats": 0}, r"transfer\.repeats: .*greater than 0 \(got 0\)"),
