@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -44,7 +45,9 @@ def project(tmp_path: Path) -> Path:
 
 
 def left(folder: Path, pids: list[int]) -> list[Path]:
-    shared = [path for path in lifeline.SHARED.glob("*") if any(str(p) in path.name for p in pids)]
+    ours = {str(pid) for pid in pids}
+    names = {path: set(re.split(r"\D+", path.name)) for path in lifeline.SHARED.glob("*")}
+    shared = [path for path, numbers in names.items() if numbers & ours]
     kept = folder / ".recitative" / "tmp"
     return [*shared, *(kept.iterdir() if kept.exists() else ())]
 
