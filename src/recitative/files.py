@@ -126,8 +126,11 @@ def plain_cell(value: Any) -> Any:
     Source: OWASP, CSV injection. Numbers, negative ones too, stay as they are; `read_csv` takes the
     apostrophe away again.
     """
-    if isinstance(value, str) and value.lstrip("'")[:1] in FORMULA and not _is_number(value):
-        return f"'{value}"
+    if isinstance(value, str) and value.lstrip("'")[:1] in FORMULA:
+        try:
+            float(value)
+        except ValueError:
+            return f"'{value}"
     return value
 
 
@@ -135,11 +138,3 @@ def _as_written(cell: Any) -> Any:
     """What `plain_cell` was given; a row with too few or too many cells has other things than texts."""
     escaped = isinstance(cell, str) and cell.startswith("'") and plain_cell(cell[1:]) == cell
     return cell[1:] if escaped else cell
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -122,18 +122,15 @@ def experiments(params_file: Path, overrides: Sequence[str]) -> Iterator[tuple[s
     for chosen in itertools.product(*named):
         here = yaml.safe_load(yaml.safe_dump(values))
         for name, text in chosen:
-            _set(here, name, yaml.safe_load(text), params_file)
+            *sections, leaf = name.split(".")
+            holder: Any = here
+            for section in sections:
+                holder = holder.get(section) if isinstance(holder, dict) else None
+            if not isinstance(holder, dict) or leaf not in holder:
+                why = "no such parameter; `recitative params` lists them"
+                raise UserError(f"{params_file}: {name}: {why}")
+            holder[leaf] = yaml.safe_load(text)
         yield " ".join(f"{name}={text}" for name, text in chosen), params_of(here, params_file.name)
-
-
-def _set(values: dict[str, Any], name: str, value: Any, source: Path) -> None:
-    *sections, leaf = name.split(".")
-    holder: Any = values
-    for section in sections:
-        holder = holder.get(section) if isinstance(holder, dict) else None
-    if not isinstance(holder, dict) or leaf not in holder:
-        raise UserError(f"{source}: {name}: no such parameter; `recitative params` lists them")
-    holder[leaf] = value
 
 
 def calibrate(grid: Sequence[Params]) -> Machine:
@@ -144,7 +141,9 @@ def calibrate(grid: Sequence[Params]) -> Machine:
     for params in {one.pretrain.arch: one for one in grid}.values():
         found = in_parallel(measure, [(params,)] * processes, params.compute)
         rates[params.pretrain.arch] = Rates(*np.mean([astuple(one) for one in found], axis=0))
-    return Machine(rates, _audio(first), _start(), _run(), _compared(first), processes)
+    command = [sys.executable, "-c", "import recitative.stages.transfer, mlflow"]
+    start = timeit(lambda: subprocess.run(command, check=True), number=1)
+    return Machine(rates, _audio(first), start, _run(), _compared(first), processes)
 
 
 def measure(params: Params) -> Rates:
@@ -216,11 +215,6 @@ def _audio(params: Params) -> float:
         noise = np.random.default_rng(0).normal(0, 0.1, 60 * features.sample_rate)
         soundfile.write(path, noise, features.sample_rate)
         return 60 * _seconds(lambda: log_mel(load_audio(path, features.sample_rate), features))
-
-
-def _start() -> float:
-    command = [sys.executable, "-c", "import recitative.stages.transfer, mlflow"]
-    return timeit(lambda: subprocess.run(command, check=True), number=1)
 
 
 def _run() -> float:

@@ -45,7 +45,11 @@ def iter_clips(root: Path, config: Emotion4QConfig) -> Iterator[Clip | Problem]:
     table = root / ANNOTATIONS
     if not audio or not table.is_file():
         raise layout.missing_corpus("4Q-Emotion", root, LAYOUT)
-    artists = _read_artists(root / METADATA)
+    artists: dict[str, str] = {}
+    if (root / METADATA).is_file():
+        # A name only has to be equal to itself: a byte that is no UTF-8 is no reason to stop.
+        named, _ = read_table(root / METADATA, ("Song", "Artist"), encoding_errors="replace")
+        artists = {row.cells["Song"]: layout.group_name(row.cells["Artist"]) for row in named}
     ratings: dict[str, list[Rating]] = defaultdict(list)
     if (root / RATINGS).is_file():
         for row in read_table(root / RATINGS, ("Song", "rater", "arousal", "valence"))[0]:
@@ -88,12 +92,3 @@ def iter_clips(root: Path, config: Emotion4QConfig) -> Iterator[Clip | Problem]:
     for song in sorted(audio.keys() - {row.cells["Song"] for row in rows}, key=layout.natural_key):
         yield Problem(str(audio[song][0]), f"no row in {ANNOTATIONS}")
     yield from layout.group_ungrouped(layout.in_order(clips.values()), "artist", root / METADATA)
-
-
-def _read_artists(table: Path) -> dict[str, str]:
-    """The artist of each song; none where there is no metadata."""
-    if not table.is_file():
-        return {}
-    # A name only has to be equal to itself: a byte that is no UTF-8 is no reason to stop.
-    rows, _ = read_table(table, ("Song", "Artist"), encoding_errors="replace")
-    return {row.cells["Song"]: layout.group_name(row.cells["Artist"]) for row in rows}

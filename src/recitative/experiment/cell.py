@@ -75,13 +75,8 @@ def train_cell(
 ) -> dict[str, Any]:
     """Train one cell and write its files; a finished one is only read.
 
-    Args:
-        cell: what it is made of.
-        music: every segment of the music set, with the set's own labels.
-        parts: which segments are for training, validation and test.
-        opinions: what listeners say of each clip, where the set has ratings.
-        compute: device and precision.
-        log: is told each epoch.
+    `music` has the set's own labels; `opinions` are what listeners say of each clip, where there are
+    ratings; `log` is told each epoch.
 
     Returns:
         ``validation``: scores of the kept epoch; ``history``: a row an epoch; ``train_clips`` and
@@ -91,8 +86,15 @@ def train_cell(
         return dict(read_json(cell.result))
     mode = TRANSFER_MODES[cell.mode]
     model = _network(cell, music, parts, compute)
-    codes = _codes(cell, model, music, compute) if mode.phase == "frozen" else None
-    taught, learned = _labels(cell.config, music, parts, opinions)
+    codes: np.ndarray | None = None
+    if mode.phase == "frozen" and cell.codes:  # shared by all repeats
+        codes = np.load(cell.codes, mmap_mode="r")
+    elif mode.phase == "frozen":
+        codes = encode(model.encoder, music, compute, _own_codes(cell))
+    taught, learned = training_labels(music, opinions, cell.config.labels), parts
+    if cell.config.labels == "reliable":  # without the training clips that listeners dispute
+        kept = reliable_part(taught, parts.train, opinions, cell.config.reliable_agreement)
+        learned = replace(parts, train=kept)
     checkpoint = Checkpoint(cell.path.with_suffix(".checkpoint"), cell.checkpoint_seconds)
     history = []
     for epoch in fit_mode(
@@ -142,29 +144,8 @@ def _network(
     return model
 
 
-def _codes(
-    cell: Cell, model: EmotionClassifier, music: LabelledSegments, compute: Compute
-) -> np.ndarray:
-    """What the frozen encoder gives for each segment: shared by all repeats, or of this cell alone."""
-    if not cell.codes:
-        return encode(model.encoder, music, compute, _own_codes(cell))
-    shared: np.ndarray = np.load(cell.codes, mmap_mode="r")
-    return shared
-
-
 def _own_codes(cell: Cell) -> Path:
     return cell.path.with_suffix(".codes.npy")
-
-
-def _labels(
-    config: TransferConfig, music: LabelledSegments, parts: Parts, opinions: Mapping[str, Opinion]
-) -> tuple[LabelledSegments, Parts]:
-    """The labels to learn from, and the parts without the training clips that listeners dispute."""
-    taught = training_labels(music, opinions, config.labels)
-    if config.labels != "reliable":
-        return taught, parts
-    kept = reliable_part(taught, parts.train, opinions, config.reliable_agreement)
-    return taught, replace(parts, train=kept)
 
 
 def _predict(

@@ -46,7 +46,9 @@ def stage_process() -> Iterator[None]:
     main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, _stop) if main else None
     if main and "DVC_STAGE" in os.environ:
-        threading.Thread(target=_watch, args=(_starters(),), daemon=True).start()
+        parents = psutil.Process().parents()
+        shells = sum(parent.name() in SHELLS for parent in parents[:1])  # dvc starts some by one
+        threading.Thread(target=_watch, args=(parents[: shells + 1],), daemon=True).start()
     try:
         yield
     finally:
@@ -94,13 +96,6 @@ def _clear(mine: Path) -> None:
 
 def _stop(*_: Any) -> None:
     raise SystemExit(128 + signal.SIGTERM)
-
-
-def _starters() -> list[psutil.Process]:
-    """`dvc`, and the shell that it may have started this stage with."""
-    parents = psutil.Process().parents()
-    between = sum(parent.name() in SHELLS for parent in parents[:1])
-    return list(parents[: between + 1])
 
 
 def _watch(starters: list[psutil.Process]) -> None:

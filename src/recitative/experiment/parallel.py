@@ -131,7 +131,10 @@ def _ray(compute: ComputeConfig) -> Iterator[int]:
 
     if not ray.is_initialized():
         try:
-            _reach(compute.cluster)  # Ray itself would try for minutes
+            if at := compute.cluster:  # try to connect; Ray itself would try for minutes
+                found = urlsplit(at if "://" in at else f"ray://{at}")
+                address = found.hostname or "", found.port or 6379
+                socket.create_connection(address, _CONNECT).close()
             ray.init(address=compute.cluster or None)
         except (OSError, ValueError) as error:
             raise UserError(_no_answer(compute, "ray start --head", error)) from error
@@ -175,13 +178,6 @@ def _dask(compute: ComputeConfig) -> Iterator[int]:
         resources = {"GPU": compute.gpus_per_task} if compute.gpus_per_task else None
         with parallel_config(backend="dask", resources=resources, retries=RETRIES):
             yield _fits(compute, cores, gpus)
-
-
-def _reach(address: str | None) -> None:
-    """Connect to ``host:port``, and leave again."""
-    if address:
-        found = urlsplit(address if "://" in address else f"ray://{address}")
-        socket.create_connection((found.hostname or "", found.port or 6379), _CONNECT).close()
 
 
 def _fits(compute: ComputeConfig, cores: float, gpus: float) -> int:

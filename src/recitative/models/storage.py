@@ -234,20 +234,16 @@ def load_classifiers(description: Description, files: list[WeightsFile]) -> list
     """
     models = []
     for file in files:
-        model = _without_memory(description)
+        try:
+            with torch.device("meta"):
+                model = build_classifier(description, build_encoder(description))
+        except UserError as error:  # it names params.yaml, which has no part in this
+            raise ValueError(str(error)) from error
         model.load_state_dict(_load_state(file, model.state_dict()), assign=True)
         for task, classes in TASKS.items():  # of training only, so in no file
             model.register_buffer(f"{task}_weights", torch.ones(classes), persistent=False)
         models.append(model.eval())
     return models
-
-
-def _without_memory(description: Description) -> EmotionClassifier:
-    try:
-        with torch.device("meta"):
-            return build_classifier(description, build_encoder(description))
-    except UserError as error:  # it names params.yaml, which has no part in this
-        raise ValueError(str(error)) from error
 
 
 def _load_state(file: WeightsFile, expected: dict[str, Tensor]) -> dict[str, Tensor]:

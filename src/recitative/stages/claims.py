@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, astuple
-from typing import Any
 
 import click
 import numpy as np
@@ -44,6 +43,11 @@ def run(params: Params) -> None:
         "claims": {verdict["claim"]: verdict.pop("run_ids") for verdict in told},
         "cells": [[*astuple(name), ids] for name, ids in sorted(evidence.runs.items())],
     }
+    curves = (  # of every pretraining that MLflow holds
+        dict(zip(CURVE_COLUMNS, (one.experiment, one.arch, one.language, n, *losses), strict=True))
+        for one in trained
+        for n, losses in enumerate(one.losses)
+    )
     experiments = {"stands_for": evidence.labels(), "speech_hours": dict(evidence.hours)}
     with atomic_folder(CLAIMS) as folder:
         write_json(folder / "claims.json", told)
@@ -52,7 +56,7 @@ def run(params: Params) -> None:
         write_json(folder / "experiments.json", experiments)
         write_csv(folder / "matrix.csv", MATRIX_COLUMNS, rows)
         write_csv(folder / "matrix_tests.csv", MATRIX_TEST_COLUMNS, tests)
-        write_csv(folder / "curves.csv", CURVE_COLUMNS, _curve_rows(trained))
+        write_csv(folder / "curves.csv", CURVE_COLUMNS, curves)
     click.echo(format_verdicts(verdicts))
     say_elsewhere([run for ids in evidence.runs.values() for run in ids])
     click.echo(f"over all cells:\n{format_effects(overall)}\n{CLAIMS}/claims.json")
@@ -135,14 +139,6 @@ def _pretrainings(params: Params, trained: Sequence[Pretraining]) -> list[Pretra
             )
         )  # fmt: skip
     return [*here, *trained]
-
-
-def _curve_rows(trained: Sequence[Pretraining]) -> Iterator[dict[str, Any]]:
-    """The learning curve of every pretraining that MLflow holds, for the report; a row an epoch."""
-    for one in trained:
-        for epoch, losses in enumerate(one.losses):
-            row = one.experiment, one.arch, one.language, epoch, *losses
-            yield dict(zip(CURVE_COLUMNS, row, strict=True))
 
 
 def _agreement(params: Params) -> dict[str, Agreement]:

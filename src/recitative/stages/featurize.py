@@ -1,7 +1,7 @@
 """`recitative featurize`: the split's clips -> build/features/<role>/ (frames.npy, clips.csv)."""
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import chain
 
 import click
@@ -26,8 +26,10 @@ def run(params: Params) -> None:
     require_space(chain.from_iterable(planned.values()), params.features)
     for role, clips in planned.items():
         folder = FEATURES / role
-        if params.compute.backend != "loky":
-            _on_the_cluster(clips, params)
+        if params.compute.backend != "loky":  # the nodes fill the cache of frames, which they share
+            parts = [clips[first : first + CLIPS] for first in range(0, len(clips), CLIPS)]
+            tasks = [(part, DATA, params.features, feature_cache()) for part in parts]
+            in_parallel(cache_frames, tasks, params.compute)
         jobs = params.compute.processes
         report = extract(clips, DATA, params.features, folder, feature_cache(), jobs)
         digest = {"feature_hash": report.feature_hash, "clips": report.clips, "hours": report.hours}
@@ -58,10 +60,3 @@ def require_space(clips: Iterable[IndexedClip], config: FeatureConfig) -> None:
             f"{FEATURES}: the frames take {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; "
             "free some space, or lower balance.speech_hours"
         )
-
-
-def _on_the_cluster(clips: Sequence[IndexedClip], params: Params) -> None:
-    """Fill the cache of frames, which the nodes share, before they are put together here."""
-    some = [clips[first : first + CLIPS] for first in range(0, len(clips), CLIPS)]
-    tasks = [(part, DATA, params.features, feature_cache()) for part in some]
-    in_parallel(cache_frames, tasks, params.compute)

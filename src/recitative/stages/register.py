@@ -103,7 +103,8 @@ def _decide(params: Params, music: str, leaks: list[str]) -> dict[str, Any]:
         "synthetic": str(synthetic).lower(),
     }
     version = _register(name, cell, table.assign(digest=table["clip"].map(digests)), tags)
-    if _is_experiment():
+    # DVC runs an experiment in the workspace or in a copy of it.
+    if "DVC_EXP_NAME" in os.environ or project_root() != Path.cwd().resolve():
         why = f"an experiment never moves the champion; `recitative promote {version.short}` does"
         conditions.append(Gate("no_experiment", False, why))
     while True:
@@ -135,11 +136,6 @@ def _decide(params: Params, music: str, leaks: list[str]) -> dict[str, Any]:
         "gates": [asdict(gate) for gate in judged],
         "beside": [asdict(gate) for gate in said],
     }
-
-
-def _is_experiment() -> bool:
-    """Whether DVC runs this as an experiment, in the workspace or in a copy of it."""
-    return "DVC_EXP_NAME" in os.environ or project_root() != Path.cwd().resolve()
 
 
 def _best_on_validation(music: str) -> Chosen:

@@ -55,7 +55,15 @@ def run(params: Params, where: bool = False) -> None:
         write_search_page(searched.PAGE, "No search", {"search.trials": 0}, {})
         COPY.touch()
         return
-    plan = _plan(params)
+    # What `dvc.yaml` lists for the stage makes trials comparable, but for how many there are.
+    arch, config, listed = params.pretrain.arch, params.search, what_counts(params, "search")
+    del listed["params"]["search.trials"]
+    key = digest({**listed, "device": str(Compute.decide(params.compute))})
+    name, maximize = (
+        f"{arch}-{config.language}-{config.study}-{key[:8]}",
+        criterion_of(arch).maximize,
+    )
+    plan = Plan(name, searched.space_of(params), maximize, params.seed, config)
     folder = project_root() / ".recitative" / "search"
     journal = folder / f"{plan.name}-{plan.config.trials}.log"
     if where:
@@ -85,15 +93,6 @@ def run(params: Params, where: bool = False) -> None:
             shutil.copyfile(journal, temporary)
         for trained in work.folder.glob("trial-*"):
             shutil.rmtree(trained)
-
-
-def _plan(params: Params) -> Plan:
-    """What `dvc.yaml` lists for the stage makes trials comparable, but for how many there are."""
-    arch, config, listed = params.pretrain.arch, params.search, what_counts(params, "search")
-    del listed["params"]["search.trials"]
-    key = digest({**listed, "device": str(Compute.decide(params.compute))})
-    name = f"{arch}-{config.language}-{config.study}-{key[:8]}"
-    return Plan(name, searched.space_of(params), criterion_of(arch).maximize, params.seed, config)
 
 
 def _open_run(
