@@ -200,7 +200,7 @@ _add(cli, "clean", "commands.clean",
      "Print the work folders in .recitative/work and remove those that no stage will ask for.",
      click.option("--all", "everything", is_flag=True, help="Also what a killed stage would go on from."),
      click.option("--dry-run", is_flag=True, help="Only print."),
-     click.option("--locks", is_flag=True, help="Only mend DVC's list of locks, after a kill."),
+     click.option("--locks", is_flag=True, help="Only mend DVC's own files, after a kill."),
      params=True)  # fmt: skip
 _add(cli, "use-data", "commands.own_data:use",
      "Make FOLDER's corpora this project's data/, versioned with DVC, without touching FOLDER.",

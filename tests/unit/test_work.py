@@ -243,3 +243,20 @@ class TestLeft:
             assert mine is not None
             assert work.remove_works(lambda _: True) == []
             assert mine.folder.is_dir()
+
+    def test_a_dvc_lock_that_a_killed_dvc_left_half_written_is_put_aside(
+        self, params: Params, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """DVC writes it in place; with half of one it refuses to start."""
+        entry = {"path": "build/index", "hash": "md5", "md5": "x.dir"}
+        whole = yaml.safe_dump({"stages": {"s": {"cmd": "recitative s", "deps": [entry]}}})
+        Path("dvc.lock").write_text(whole)
+        clean(params, locks=True)
+        assert Path("dvc.lock").read_text() == whole
+        for number, cut in enumerate((whole.index("path") + 5, len("stages"), 0)):
+            Path("dvc.lock").write_text(whole[:cut])
+            clean(params, locks=True)
+            assert not Path("dvc.lock").exists()
+            aside = Path(f"dvc.lock.damaged{number + 1 if number else ''}")
+            assert aside.read_text() == whole[:cut]
+        assert "put aside as dvc.lock.damaged2" in capsys.readouterr().out

@@ -1,11 +1,13 @@
 """`recitative clean`: the work folders that killed or finished stages left, their sizes, and away."""
 
 from contextlib import suppress
+from pathlib import Path
 
 import click
+import yaml
 
 from recitative.experiment.lifeline import free_dead_locks
-from recitative.experiment.work import Left, remove_works, will_be_asked_for, works
+from recitative.experiment.work import LOCK, Left, remove_works, will_be_asked_for, works
 from recitative.params import Params
 
 
@@ -15,17 +17,16 @@ def run(
     """Print every work folder with its size; remove those that no stage here will ask for.
 
     What another experiment's folder left is kept: it may go on. A folder that a process is at is
-    never removed. DVC's list of locks is mended where a killed `dvc` left half of one.
+    never removed. DVC's own files are mended where a killed `dvc` left half of one.
 
     Args:
         params: the values in force, which say what a stage will ask for.
         everything: remove all, also what a killed stage would go on from.
         dry_run: only print.
-        locks: only mend DVC's list of locks.
+        locks: only mend DVC's own files.
     """
-    with suppress(OSError):  # there is none, or a dvc is at it
-        if not dry_run and free_dead_locks():
-            click.echo("a dvc was killed while it wrote .dvc/tmp/rwlock: mended")
+    if not dry_run:
+        _mend_dvcs_files()
     if locks:
         return
 
@@ -45,3 +46,32 @@ def run(
         click.echo(f"{size / 1e6:10.1f} MB  {folder.name}  {state}")
     freed = sum(size for folder, (size, _) in found.items() if folder in removed)
     click.echo(f"{len(removed)} of {len(found)} work folders removed, {freed / 1e6:.1f} MB freed")
+
+
+def _mend_dvcs_files() -> None:
+    """Undo what a `dvc` left that was killed while it wrote in place: half a file, which it refuses.
+
+    Of dvc.lock nothing is lost: DVC finds the stages that it has run in its cache of runs.
+    """
+    with suppress(OSError):  # there is none, or a dvc is at it
+        if free_dead_locks():
+            click.echo("a dvc was killed while it wrote .dvc/tmp/rwlock: mended")
+    if LOCK.is_file() and not _is_whole(LOCK):
+        names = (Path(f"{LOCK}.damaged{number}") for number in ("", *range(2, 10_000)))
+        aside = next(name for name in names if not name.exists())
+        LOCK.rename(aside)
+        click.echo(
+            f"a dvc was killed while it wrote {LOCK}: put aside as {aside}; `dvc repro` goes on"
+        )
+
+
+def _is_whole(lock: Path) -> bool:
+    """Whether a dvc.lock has what DVC asks of one."""
+    try:
+        stages = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"].values()
+        entries = [one for of in stages for one in [*of.get("deps", ()), *of.get("outs", ())]]
+        named = all(isinstance(one["path"], str) for one in entries)
+        known = all(one.get("hash", "md5") == "md5" for one in entries)
+        return named and known and all(isinstance(of["cmd"], str) for of in stages)
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError):
+        return False
