@@ -17,11 +17,8 @@ def run(
     What another experiment's folder left is kept: it may go on. A folder that a process is at is
     never removed. DVC's list of locks is mended where a killed `dvc` left half of one.
 
-    Args:
-        params: the values in force, which say what a stage will ask for.
-        everything: remove all, also what a killed stage would go on from.
-        dry_run: only print.
-        locks: only mend DVC's list of locks.
+    With `everything` all are removed, also what a killed stage would go on from; with `dry_run` only
+    printed; with `locks` only the list of locks is mended.
     """
     with suppress(OSError):  # there is none, or a dvc is at it
         if not dry_run and free_dead_locks():
