@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from pathlib import Path
@@ -89,13 +88,8 @@ def _add(
 ) -> None:
     """A command that calls a function with its options by name, and exits 1 where that gives False.
 
-    Args:
-        group: that it belongs to.
-        name: of the command.
-        target: ``module:function``, imported when the command is called.
-        text: its help.
-        takes: click's arguments and options, in order.
-        params: whether the function takes the parameters of params.yaml first.
+    `target` is ``module:function``, imported when the command is called; `takes` are click's
+    arguments and options; with `params` the function takes those of params.yaml first.
     """
 
     def call(**given: Any) -> None:
@@ -122,46 +116,41 @@ def _add(
     group.command(name)(command)
 
 
-def _stages(stages: Mapping[str, tuple[Any, ...]]) -> None:
-    """A command for each stage of dvc.yaml: ``stages.<name>.run``."""
-    for name, (text, *takes) in stages.items():
-        _add(cli, name, f"stages.{name}", text, *takes, params=True)
-
-
-_stages(
-    {
-        "corpus": ("Make the embedded, synthetic corpus: build/corpus/.",),
-        "index": ("Read what lies in data/: build/index/.",),
-        "split": ("Balance and divide the clips; certify that nothing leaks: build/splits/.",),
-        "featurize": ("Compute log-mel frames: build/features/.",),
-        "search": (
-            "Search the pretraining's parameters: build/search/.",
-            click.option("--where", is_flag=True, help="Print where the study is; do nothing."),
+_STAGES: dict[str, tuple[Any, ...]] = {  # of dvc.yaml: ``stages.<name>.run``
+    "corpus": ("Make the embedded, synthetic corpus: build/corpus/.",),
+    "index": ("Read what lies in data/: build/index/.",),
+    "split": ("Balance and divide the clips; certify that nothing leaks: build/splits/.",),
+    "featurize": ("Compute log-mel frames: build/features/.",),
+    "search": (
+        "Search the pretraining's parameters: build/search/.",
+        click.option("--where", is_flag=True, help="Print where the study is; do nothing."),
+    ),
+    "pretrain": (
+        "Pretrain on the speech of one LANGUAGE: build/pretrain/LANGUAGE/.",
+        click.argument("language", type=click.Choice(SPEECH)),
+    ),
+    "transfer": (
+        "Transfer a pretrained encoder to music, one PAIRING: build/transfer/PAIRING/.",
+        click.argument("pairing", type=click.Choice(PAIRINGS)),
+    ),
+    "controls": (
+        "Run the controls on the music of one LANGUAGE: build/controls/LANGUAGE/.",
+        click.argument("music", metavar="LANGUAGE", type=click.Choice(MUSIC)),
+    ),
+    "evaluate": ("Score and compare: build/evaluate/.",),
+    "claims": ("Judge every claim of the paper, with earlier experiments: build/claims/.",),
+    "register": ("Register the best model of each music language: build/registry/.",),
+    "report": (
+        "Write the report: build/report/index.html.",
+        click.option(
+            "--check-controls",
+            is_flag=True,
+            help="Write nothing; exit 1 where a control is missing in a table.",
         ),
-        "pretrain": (
-            "Pretrain on the speech of one LANGUAGE: build/pretrain/LANGUAGE/.",
-            click.argument("language", type=click.Choice(SPEECH)),
-        ),
-        "transfer": (
-            "Transfer a pretrained encoder to music, one PAIRING: build/transfer/PAIRING/.",
-            click.argument("pairing", type=click.Choice(PAIRINGS)),
-        ),
-        "controls": (
-            "Run the controls on the music of one LANGUAGE: build/controls/LANGUAGE/.",
-            click.argument("music", metavar="LANGUAGE", type=click.Choice(MUSIC)),
-        ),
-        "evaluate": ("Score and compare: build/evaluate/.",),
-        "claims": ("Judge every claim of the paper, with earlier experiments: build/claims/.",),
-        "register": ("Register the best model of each music language: build/registry/.",),
-        "report": (
-            "Write the report: build/report/index.html.",
-            click.option(
-                "--check-controls", is_flag=True,
-                help="Write nothing; exit 1 where a control is missing in a table.",
-            ),
-        ),
-    }
-)  # fmt: skip
+    ),
+}
+for _name, (_text, *_takes) in _STAGES.items():
+    _add(cli, _name, f"stages.{_name}", _text, *_takes, params=True)
 
 _add(cli, "params", "commands.parameters", "Print every value in force and where it comes from.",
      PARAMS_FILE)  # fmt: skip

@@ -61,11 +61,9 @@ class Predictor:
     def load(place: Path, compute: Compute | None = None) -> "Predictor":
         """Rebuild a model, once its files are verified.
 
-        Args:
-            place: a folder with model.json; a description, such as build/transfer/eng2eng/full.json:
-                the ensemble of all its repeats and folds; or the weights of one of them, such as
-                build/transfer/eng2eng/full-1-0.safetensors.
-            compute: where and how to compute.
+        `place` is a folder with model.json; a description, such as build/transfer/eng2eng/full.json:
+        the ensemble of all its repeats and folds; or the weights of one of them, such as
+        build/transfer/eng2eng/full-1-0.safetensors.
 
         Raises:
             UserError: there is no model, its files do not fit together, or they were changed.

@@ -21,15 +21,8 @@ def run(
 ) -> None:  # fmt: skip
     """Answer about a table, reproduce a study, or, without a table, run the stage.
 
-    Args:
-        ratings: the table.
-        recipe: name of a study.
-        draws: bootstrap resamples; 0 for none.
-        seed: of the resamples.
-        json_file: where to write the rows, too.
-        plots: folder to draw into.
-        params_file: of the stage.
-        question: what is in the table, as the command line gives it: arguments of the readers.
+    The rows are written to `json_file`, too, and drawn into the folder `plots`; `question` says what
+    is in the table, as the command line gives it: arguments of the readers.
     """
     if ratings is None:
         stage.run(load_params(params_file))

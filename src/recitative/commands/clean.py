@@ -19,11 +19,8 @@ def run(
     What another experiment's folder left is kept: it may go on. A folder that a process is at is
     never removed. DVC's own files are mended where a killed `dvc` left half of one.
 
-    Args:
-        params: the values in force, which say what a stage will ask for.
-        everything: remove all, also what a killed stage would go on from.
-        dry_run: only print.
-        locks: only mend DVC's own files.
+    With `everything` all are removed, also what a killed stage would go on from; with `dry_run` only
+    printed; with `locks` only DVC's own files are mended.
     """
     if not dry_run:
         _mend_dvcs_files()

@@ -58,10 +58,8 @@ def _is_of(name: str, experiment: str) -> bool:
 def run(name: str, overrides: Sequence[str], wait: Callable[[float], None] = time.sleep) -> None:
     """Run every combination of the overrides, one after another, and report on all of them.
 
-    Args:
-        name: what the experiments are called: ``name-1``, ``name-2``, …
-        overrides: as for ``dvc exp run -S``; values with commas make the grid.
-        wait: called with seconds between two looks at the queue.
+    They are called ``name-1``, ``name-2``, …; the overrides are as for ``dvc exp run -S``, values with
+    commas make the grid. `wait` is called with seconds between two looks at the queue.
 
     Raises:
         UserError: another `recitative matrix` runs in this project, DVC refuses an override, or an

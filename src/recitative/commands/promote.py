@@ -13,9 +13,6 @@ from recitative.tracking import RegistryConfig, registry
 def run(address: str) -> None:
     """Let `champion` name this version. Only the registry changes, no file of the project.
 
-    Args:
-        address: ``mer-eng/3`` or ``mer-eng@challenger``.
-
     Raises:
         UserError: there is no such version, or it cannot be loaded.
     """

@@ -41,12 +41,8 @@ def audit_data(
     Identical files are looked for across all the roles, each stands in the row of every role that
     holds one of them.
 
-    Args:
-        indices: what `index_role` found.
-        data: the folder that their paths are relative to.
-        sample_rate: of the features, Hz.
-        least: a shorter file is too short, s.
-        workers: how many files are decoded side by side.
+    The paths are relative to `data`; `sample_rate` is of the features, Hz; a file of less than
+    `least` seconds is too short; `workers` files are decoded side by side.
     """
     paths: dict[str, set[str]] = defaultdict(set)
     for index in indices:

@@ -50,11 +50,7 @@ class RoleIndex:
 def index_role(role: str, config: DatasetConfig, data: Path, workers: int) -> RoleIndex:
     """Read a role's corpus with its adapter, and its files' headers and contents.
 
-    Args:
-        role: one of SOURCE_ROLES.
-        config: the section ``datasets.<role>``.
-        data: the folder that holds the corpora.
-        workers: how many files are read side by side.
+    `data` is the folder that holds the corpora; `workers` files are read side by side.
 
     Raises:
         MissingDataError: the corpus is not there.

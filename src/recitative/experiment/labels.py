@@ -45,9 +45,8 @@ def run_params(params: Params, cell: dict[str, Any], *sections: str) -> dict[str
 def provenance(stage: str, *roles: str) -> dict[str, str]:
     """Tags: code, DVC experiment and stage, certificate and features.
 
-    Args:
-        stage: that the run belongs to. DVC_STAGE may name another one, which computed it ahead.
-        roles: whose split and features were read.
+    The run belongs to `stage`: DVC_STAGE may name another one, which computed it ahead. The `roles`
+    are those whose split and features were read.
     """
     certificate = SPLITS / "certificate.json"  # agreement is measured without any split
     tags = _code() | {

@@ -207,13 +207,9 @@ def publish_stage(
 ) -> Path:  # fmt: skip
     """Write the output of one item of a stage's matrix, ``build/<stage>/<item>/``; give its folder.
 
-    Args:
-        params: the values in force.
-        stage: its name, e.g. ``transfer``.
-        item: of its matrix, e.g. ``eng2man``.
-        others: items that other stages will ask for. With `compute.ahead` those that are out of date
-            are made as well; those that another process is at are left to it.
-        make: writes `RESULT` below the work folder of each item; its run.json must hold the key.
+    With `compute.ahead` those of the `others`, which other stages will ask for, that are out of date
+    are made as well; those that another process is at are left to it. `make` writes `RESULT` below
+    the work folder of each item; its run.json must hold the key.
     """
     out = BUILD / stage / item
     with working(params, f"{stage} {item}") as mine:

@@ -117,8 +117,7 @@ def weights_path(description: Path, repeat: int, fold: int) -> Path:
 def locate(place: Path) -> tuple[Path, tuple[int, int] | None]:
     """The description that `place` means, and which member of it (None: all).
 
-    Args:
-        place: a folder with model.json, a description, or the weights of one member.
+    It is a folder with model.json, a description, or the weights of one member.
     """
     if found := _WEIGHTS_NAME.fullmatch(place.name):
         member = (int(found[2]), int(found[3]))

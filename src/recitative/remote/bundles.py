@@ -77,13 +77,7 @@ def publish(
 ) -> Published:
     """Put the files of a folder, and nothing below it, under ``address/model/version``.
 
-    Args:
-        folder: a model's files.
-        model: name, e.g. ``mer-eng``.
-        address: ``s3://bucket/prefix``.
-        about: what the manifest says besides.
-        endpoint_url: as `connect` takes it.
-        tell: is told each file that is sent.
+    `about` is what the manifest says besides; `tell` is told each file that is sent.
 
     Raises:
         UserError: there is nothing to publish, a name is none, the server fails, or another file is
@@ -117,10 +111,7 @@ def publish(
 def fetch(address: str, cache: Path, endpoint_url: str | None = None) -> Path:
     """A bundle's files in a folder of the cache, verified.
 
-    Args:
-        address: ``s3://bucket/prefix/model/version``.
-        cache: holds bundles by their version; one that is there is verified, not sent again.
-        endpoint_url: as `connect` takes it.
+    `cache` holds bundles by their version; one that is there is verified, not sent again.
 
     Raises:
         UserError: there is no whole bundle, the server fails, or a file is not what was published.

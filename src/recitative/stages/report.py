@@ -33,7 +33,6 @@ from recitative.tracking.store import experiment_id, is_server, tracking_uri
 from recitative.vocabulary import LANGUAGES, MUSIC, PAIRINGS, SPEECH
 
 CURVE = ("epoch", "train_loss", "validation_loss")
-_Tables = dict[CellKey, pd.DataFrame]
 PICTURES = {"raters": "Every two raters", "confusion": "What other raters say of a clip"}
 
 
@@ -140,17 +139,17 @@ def compared_labels(params: Params) -> list[dict[str, Any]]:
         return []
     kinds = {params.transfer.labels: split_cells(here)}
     for kind in get_args(LabelKind):
-        if kind != params.transfer.labels and (cells := _labels_earlier(params, kind)):
-            kinds[kind] = cells
+        if kind == params.transfer.labels:
+            continue
+        parts: dict[CellKey, list[pd.DataFrame]] = defaultdict(list)
+        for found in earlier_predictions(params, kind):
+            if found.arch == params.pretrain.arch and found.pairing in PAIRINGS:
+                parts[CellKey(found.mode, found.pairing)].append(found.table)
+        if parts:
+            kinds[kind] = {
+                key: pd.concat(tables, ignore_index=True) for key, tables in parts.items()
+            }
     return compare_labels(kinds, params.evaluate, params.seed)
-
-
-def _labels_earlier(params: Params, kind: str) -> _Tables:
-    parts: dict[CellKey, list[pd.DataFrame]] = defaultdict(list)
-    for found in earlier_predictions(params, kind):
-        if found.arch == params.pretrain.arch and found.pairing in PAIRINGS:
-            parts[CellKey(found.mode, found.pairing)].append(found.table)
-    return {key: pd.concat(tables, ignore_index=True) for key, tables in parts.items()}
 
 
 def _log(params: Params, folder: Path) -> None:

@@ -209,9 +209,8 @@ def bundle_of(version: Version) -> Path:
 def resolve(address: str) -> Version:
     """The version that an address names.
 
-    Args:
-        address: ``mer-eng`` (its champion; without one its challenger, and says so), ``mer-eng/3`` or
-            ``mer-eng@champion``, with or without ``models:/``.
+    It is ``mer-eng`` (its champion; without one its challenger, and says so), ``mer-eng/3`` or
+    ``mer-eng@champion``, with or without ``models:/``.
 
     Raises:
         UserError: it is no such address, or there is no such version.

@@ -101,15 +101,10 @@ def open_run(
 ) -> Iterator[Run]:
     """Open a run; it ends FINISHED, or FAILED with the error, or KILLED on an interrupt.
 
-    Args:
-        name: shown in the list of runs.
-        params: logged as params (first 500 characters of each).
-        tags: logged as tags, with those that say where this process runs.
-        inputs: datasets read.
-        parent: id of the run that groups it.
-        resume: a small file that remembers the run's id until it ends: a stage that was killed and
-            is started again goes on in the same run.
-        measure: sample CPU, memory and GPU into it; a run that only groups others need not.
+    Of each param the first 500 characters are logged; to the tags come those that say where this
+    process runs. `parent` is the id of the run that groups it. `resume` is a small file that remembers
+    the run's id until it ends: a stage that was killed and is started again goes on in the same run.
+    With `measure` CPU, memory and GPU are sampled into it; a run that only groups others need not.
     """
     opened = _open(name, params, tags, inputs, parent, resume)
     monitor = _system_metrics(opened.id) if measure else None
