@@ -4,11 +4,9 @@ import psutil
 
 
 def lives(pid: int, born: float | None = None) -> bool:
-    """Whether a process runs; one that ended, and whose exit code nobody has asked for, does not.
+    """Whether a process runs, and is the one that was `born` then (s since 1970) where that is known.
 
-    Args:
-        pid: its number.
-        born: when it started, in s since 1970, if that is known: numbers are used again.
+    One that ended, and whose exit code nobody has asked for, does not run.
     """
     try:
         process = psutil.Process(pid)

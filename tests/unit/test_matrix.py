@@ -11,11 +11,13 @@ from recitative.errors import UserError
 from recitative.evaluation import EvaluateConfig
 from recitative.evaluation.claims import CellName
 from recitative.evaluation.comparisons import CellKey, compare
-from recitative.evaluation.matrix import MATRIX_COLUMNS, MATRIX_TEST_COLUMNS, matrix_rows
 from recitative.evaluation.statistics import holm
-from recitative.evaluation.summary import summarise
-from recitative.reports.headline import headline
-from recitative.reports.links import MlflowLinks
+from recitative.evaluation.summary import (
+    MATRIX_COLUMNS,
+    MATRIX_TEST_COLUMNS,
+    matrix_rows,
+    summarise,
+)
 from recitative.reports.matrix import (
     COLUMNS,
     CSV_COLUMNS,
@@ -24,6 +26,7 @@ from recitative.reports.matrix import (
     paper_tables,
     series_keys,
 )
+from recitative.reports.page import MlflowLinks, headline
 from recitative.reports.results import read_cells, read_comparisons
 from recitative.reports.tables import latex_matrix
 from recitative.stages.evaluate import metrics

@@ -17,7 +17,6 @@ from recitative.errors import UserError
 from recitative.evaluation import EvaluateConfig
 from recitative.evaluation.claims import CellName
 from recitative.evaluation.comparisons import compare, split_cells
-from recitative.evaluation.matrix import matrix_rows
 from recitative.evaluation.metrics import (
     CLASS_COLUMNS,
     PROBABILITIES,
@@ -25,11 +24,18 @@ from recitative.evaluation.metrics import (
     per_class_rows,
     results_rows,
 )
-from recitative.evaluation.summary import SUMMARY_COLUMNS, summarise
+from recitative.evaluation.summary import SUMMARY_COLUMNS, matrix_rows, summarise
 from recitative.files import read_csv, write_csv
 from recitative.reports import results as reading
-from recitative.reports.links import MlflowLinks
-from recitative.reports.page import Content, curves, earlier_table, p_value, render, write_report
+from recitative.reports.page import (
+    Content,
+    MlflowLinks,
+    curves,
+    earlier_table,
+    p_value,
+    render,
+    write_report,
+)
 from recitative.reports.results import Comparison, answers, read_cells, read_comparisons
 from recitative.reports.tables import SYNTHETIC, escape, latex_table, summary_text
 from recitative.stages import report as stage

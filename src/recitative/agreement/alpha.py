@@ -63,7 +63,12 @@ def alpha_from_long(
         ValueError: a rater rated a unit twice; a value is infinite, or negative at the ratio level.
     """
     _, units, values = _long(rater, unit, value)
-    return _alpha(_cells(units, values, level), level)
+    cells = _cells(units, values, level)
+    if len(cells.coordinate) < 2:
+        return None
+    count = cells.count[np.newaxis]
+    size = _by_unit(cells, count)
+    return float(_alphas(cells, count, size, np.ones_like(size), level)[0])
 
 
 def bootstrap_alphas(
@@ -274,14 +279,6 @@ def _by_unit(cells: _Cells, amount: Floats) -> Floats:
     return np.asarray(np.add.reduceat(amount, cells.start, axis=1), dtype=np.float64)
 
 
-def _alpha(cells: _Cells, level: Level) -> float | None:
-    if len(cells.coordinate) < 2:
-        return None
-    count = cells.count[np.newaxis]
-    size = _by_unit(cells, count)
-    return float(_alphas(cells, count, size, np.ones_like(size), level)[0])
-
-
 def _resample(
     cells: _Cells,
     incidence: sparse.csr_array,
@@ -312,12 +309,8 @@ def _resample(
 def _alphas(cells: _Cells, count: Floats, own: Floats, copies: Floats, level: Level) -> Floats:
     """(B,) alphas, NaN where undefined.
 
-    Args:
-        cells: the ratings.
-        count: (B, C) weight of each cell.
-        own: (B, U) ordered pairs of a rating with itself or its rater's copy, which are no pairs.
-        copies: (B, U) how often each unit is drawn.
-        level: the level of measurement.
+    `count`, (B, C), weighs each cell; `own`, (B, U), has the ordered pairs of a rating with itself or
+    its rater's copy, which are no pairs; `copies`, (B, U), how often each unit is drawn.
     """
     size = _by_unit(cells, count)
     pairs = size * size - own

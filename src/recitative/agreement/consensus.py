@@ -69,11 +69,8 @@ def sign_codes(values: Floats, midpoint: float = 0.0) -> Ints:
 def task_classes(ratings: Ratings, task: Task, midpoint: float = 0.0) -> Classes:
     """The ratings as classes of `task`.
 
-    Args:
-        ratings: with the values ``arousal`` and ``valence``, in any case.
-        task: quadrant, arousal or valence.
-        midpoint: where the scale turns from negative to positive: a rating there has code -1, one
-            without an answer is left out.
+    The ratings have the values ``arousal`` and ``valence``, in any case. At the midpoint the scale
+    turns from negative to positive: a rating there has code -1, one without an answer is left out.
 
     Raises:
         UserError: the ratings have no arousal or no valence.

@@ -23,15 +23,6 @@ from recitative.files import atomic_folder
 from recitative.params import Params
 
 FICLONE = 0x40049409  # Linux: share the blocks of one file with another, copy on write
-EMBEDDED = """\
-# The data folder: an unfrozen import of the embedded corpus. For corpora of your own:
-# `make use-data DATA=PATH` (never `dvc add data` on this file: see docs/datasets.md).
-deps:
-- path: build/corpus
-outs:
-- path: data
-  persist: true # DVC asks before it removes what is not its own
-"""
 
 
 def use(params: Params, folder: Path) -> None:
@@ -79,7 +70,7 @@ def use_demo() -> None:
     """
     require_known(DATA)
     _put_aside()
-    IMPORT.write_text(EMBEDDED, encoding="utf-8")
+    shutil.copyfile(Path(__file__).with_name("data.dvc.txt"), IMPORT)
     click.echo("data.dvc imports the embedded corpus; next: `dvc repro`")
 
 

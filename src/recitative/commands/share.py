@@ -15,16 +15,6 @@ from recitative.remote.check import check
 from recitative.tracking import registry
 from recitative.tracking.store import project_root
 
-CARD = """# {name}
-
-Emotion in music (Russell's quadrants, arousal, valence) by Recitative: {arch}, {mode}, {pairing}.
-Registered as version {number}; the features and the architecture are in model.json.
-
-    recitative predict song.mp3 --model {address}/{name}/VERSION
-
-{tags}
-"""
-
 
 def run_check(address: str, endpoint_url: str | None) -> None:
     """Print each ability as it is proved."""
@@ -49,7 +39,8 @@ def run_publish(model: str, address: str, song: Path | None, endpoint_url: str |
         for path in (described, *(file.path for file in weights)):
             shutil.copyfile(path, folder / path.name)
         tags = defaultdict(lambda: "unknown", version.tags)
-        card = CARD.format(
+        text = Path(__file__).with_name("card.txt").read_text(encoding="utf-8")
+        card = text.format(
             name=version.name, number=version.number, address=address, arch=tags["arch"],
             mode=tags["transfer_mode"], pairing=tags["pairing"],
             tags="\n".join(f"- {name}: {text}" for name, text in sorted(version.tags.items())),

@@ -84,10 +84,8 @@ def read_table(
 ) -> tuple[list[Row], list[str]]:
     """A CSV table's rows, empty lines left out, and the columns it has.
 
-    Args:
-        path: a comma-separated file in UTF-8, with or without a byte order mark.
-        columns: those that it must have.
-        encoding_errors: what happens to bytes that are no UTF-8, as in `open`.
+    The file is comma-separated, in UTF-8 with or without a byte order mark, and must have `columns`.
+    `encoding_errors` says what happens to bytes that are no UTF-8, as in `open`.
 
     Raises:
         UserError: the table is not there, is no UTF-8, lacks a column (the present ones are listed),

@@ -81,12 +81,8 @@ def _part(
 ) -> Callable[[Labels], Part]:
     """Cell a less cell b, once for each combination of all in which they do not differ.
 
-    Args:
-        name: of the part.
-        a: what is set for the first cell: experiment, arch, mode or speech; the speech `own` is in
-            the language of the music, `other` in the other one.
-        b: the same of the second cell.
-        over: the values of what is set for neither or one, where it is not every value.
+    `a` and `b` set experiment, arch, mode or speech of a cell; the speech `own` is in the language of
+    the music, `other` in the other one. `over` has the values of the rest, where not every one.
     """
     every = {"experiment": (FIRST, SECOND), "arch": ARCHS, "mode": (FE, FULL)}
     values = every | {"music": MUSIC, "speech": SPEECH} | over

@@ -1,10 +1,19 @@
-"""One row a cell and task, song level: mean over repeats with its interval, and the spread."""
+"""One row a cell and task, song level: mean over repeats with its interval, and the spread.
 
+Of one experiment (summary.csv), or of all on the same test songs (matrix.csv), whose comparisons are
+one family, Holm-corrected as a whole.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
 from statistics import fmean as mean
 from typing import Any
 
+import pandas as pd
+
 from recitative.evaluation import EvaluateConfig
-from recitative.evaluation.comparisons import Cells
+from recitative.evaluation.claims import CellName
+from recitative.evaluation.comparisons import TEST_COLUMNS, CellKey, Cells, compare, corrected
 from recitative.evaluation.metrics import LABELS, TASKS, score, song_decisions
 from recitative.evaluation.statistics import bootstrap_interval
 from recitative.seeding import derive_rng
@@ -13,6 +22,8 @@ SUMMARY_COLUMNS = (
     "music_language", "arch", "transfer_mode", "pairing", "task", "average", "songs", "repeats",
     "precision", "recall", "f1", "low", "high", "repeat_min", "repeat_max",
 )  # fmt: skip
+MATRIX_COLUMNS = ("experiment", *SUMMARY_COLUMNS)
+MATRIX_TEST_COLUMNS = ("experiment", *TEST_COLUMNS)
 
 
 def summarise(cells: Cells, config: EvaluateConfig, seed: int) -> list[dict[str, Any]]:
@@ -46,3 +57,23 @@ def summarise(cells: Cells, config: EvaluateConfig, seed: int) -> list[dict[str,
                     }
                 )  # fmt: skip
     return rows
+
+
+def matrix_rows(
+    cells: Mapping[CellName, pd.DataFrame], config: EvaluateConfig, seed: int
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows of matrix.csv and of matrix_tests.csv, from test predictions of all repeats.
+
+    Raises:
+        UserError: two cells of one music set were not tested on the same songs, or a table cannot
+            be scored.
+    """
+    grouped: dict[tuple[str, str], dict[CellKey, pd.DataFrame]] = defaultdict(dict)
+    for name in sorted(cells):
+        grouped[name.experiment, name.arch][CellKey(name.mode, name.pairing)] = cells[name]
+    rows: list[dict[str, Any]] = []
+    tests: list[dict[str, Any]] = []
+    for (experiment, _), there in grouped.items():
+        rows += [{"experiment": experiment} | row for row in summarise(there, config, seed)]
+        tests += [{"experiment": experiment} | row for row in compare(there, config, seed)]
+    return rows, corrected(tests)

@@ -143,6 +143,7 @@ def extract(
 
     with closing(_results(clips, data_root, config, cache, workers, folder)) as results:
         write_store(folder, frames_of_kept(), map(vars, problems), config.shard_frames)
+    versions = [feature_key(config), *(clip.digest for clip in kept)]
     return ExtractionReport(
         clips=len(kept),
         hours=sum(clip.seconds for clip in kept) / 3600,
@@ -150,7 +151,7 @@ def extract(
         cached=len(kept) - computed,
         problems=tuple(problems),
         seconds=time.perf_counter() - began,
-        feature_hash=_feature_hash(config, kept),
+        feature_hash=hashlib.sha256("\n".join(versions).encode()).hexdigest()[:16],
     )
 
 
@@ -226,8 +227,3 @@ def _read_entry(entry: Path, config: FeatureConfig) -> Frames | None:
         return None
     whole = frames.ndim == 2 and frames.shape[1] == config.n_mels and frames.dtype == np.float32
     return frames if whole else None
-
-
-def _feature_hash(config: FeatureConfig, clips: Sequence[IndexedClip]) -> str:
-    content = "\n".join([feature_key(config), *(clip.digest for clip in clips)])
-    return hashlib.sha256(content.encode()).hexdigest()[:16]

@@ -1,14 +1,16 @@
 """The page: one file that stands by itself, from what the stages wrote."""
 
 import base64
+import json
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -19,8 +21,6 @@ from recitative.evaluation.comparisons import NO_PRETRAINING
 from recitative.evaluation.metrics import LABELS, TASKS
 from recitative.files import atomic_path, write_csv
 from recitative.reports import figures, matrix, results
-from recitative.reports.headline import headline
-from recitative.reports.links import MlflowLinks
 from recitative.reports.matrix import PaperTable
 from recitative.reports.results import Cell, Comparison
 from recitative.reports.tables import SYNTHETIC, bounds, latex_matrix, latex_table
@@ -36,8 +36,42 @@ QUADRANT_NAMES = {
     "Q4": "calm, content (A−V+)",
 }
 
+WORDS = {
+    "supported": "yes",
+    "refuted": "no, the opposite",
+    "undecided": "undecided",
+    "not testable here": "not tested here",
+}
+
 Confusions = Mapping[str, Mapping[str, Sequence[Sequence[int]]]]
 Histories = Mapping[str, Sequence[Mapping[str, float]]]
+
+
+@dataclass(frozen=True)
+class MlflowLinks:
+    """Where `mlflow ui` answers, and the experiment that the runs are in."""
+
+    base: str  # address of the server, e.g. ``http://127.0.0.1:5000``
+    experiment_id: str  # MLflow's number of the experiment
+
+    def compare(self, run_ids: Sequence[str]) -> str:
+        """The page that sets these runs beside each other; of one run, its own page."""
+        if len(run_ids) == 1:
+            return f"{self.experiment}/{run_ids[0]}"
+        runs, experiments = (
+            quote(json.dumps(ids, separators=(",", ":")))
+            for ids in (list(run_ids), [self.experiment_id])
+        )
+        return f"{self._root}/compare-runs?runs={runs}&experiments={experiments}"
+
+    @property
+    def experiment(self) -> str:
+        """The table of all runs."""
+        return f"{self._root}/experiments/{self.experiment_id}/runs"
+
+    @property
+    def _root(self) -> str:
+        return f"{self.base.rstrip('/')}/#"
 
 
 @dataclass(frozen=True)
@@ -357,3 +391,36 @@ def _pictures(content: Content) -> dict[str, Picture]:
             {f"{LANGUAGES[name]} speech": rows for name, rows in content.histories.items()}, note
         )
     return drawn
+
+
+def headline(claims: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Three sentences: whether the language matters, whether speech helps, how much is decided.
+
+    They are from claims.json, and never say more than its verdicts; none where nothing was judged.
+    """
+    by_id = {claim["claim"]: claim for claim in claims}
+    if not {"1", "10a", "10b"} <= by_id.keys():
+        return []
+    counted = Counter(claim["verdict"] for claim in claims)
+    verdicts = ", ".join(f"{counted[word]} {word}" for word in WORDS if counted[word])
+    songs = by_id["1"]["songs"] or by_id["10a"]["songs"]
+    seen = f" on {songs} test songs" if songs else ""
+    said = _said(by_id["1"])
+    return [
+        "Does speech in the music’s own language teach more than speech in the other? "
+        f"{said[0].upper()}{said[1:]} (claim 1).",
+        "Does hearing speech at all help? With the encoder frozen, against a random encoder: "
+        f"{_said(by_id['10a'])} (claim 10a); fully trained, against from scratch: "
+        f"{_said(by_id['10b'])} (claim 10b).",
+        f"Of {len(claims)} claims, judged{seen}: {verdicts}.",
+    ]
+
+
+def _said(claim: Mapping[str, Any]) -> str:
+    word = WORDS[claim["verdict"]]
+    if claim["effect"] is None:
+        return word
+    effect, low, high = (
+        f"{claim[name]:+.1f}".replace("-", "−") for name in ("effect", "low", "high")
+    )
+    return f"{word}: {effect} points of macro F [{low}, {high}]"

@@ -183,11 +183,8 @@ def read_cells(
 ) -> list[Cell]:
     """Cells from the rows of summary.csv or matrix.csv, in the order of `MODES`.
 
-    Args:
-        rows: of summary.csv or matrix.csv.
-        results: of results.csv, for each repeat's F.
-        classes: of classes.csv, for recall and support.
-        runs: MLflow run ids by experiment, arch, transfer mode and pairing.
+    `results` are the rows of results.csv, for each repeat's F; `classes` those of classes.csv; `runs`
+    MLflow's run ids by experiment, arch, transfer mode and pairing.
     """
     f1 = by_columns(results, "transfer_mode", "pairing", "task", "level", "average")
     named = by_columns(classes, "transfer_mode", "pairing", "task", "level", "class")

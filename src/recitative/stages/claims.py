@@ -14,9 +14,9 @@ from recitative.agreement.ratings import read_music_ratings
 from recitative.corpora.certificate import require_clean
 from recitative.evaluation.claims import CellName
 from recitative.evaluation.comparisons import split_cells
-from recitative.evaluation.matrix import MATRIX_COLUMNS, MATRIX_TEST_COLUMNS, matrix_rows
 from recitative.evaluation.metrics import check_predictions, read_predictions
 from recitative.evaluation.overall import format_effects, overall_effects
+from recitative.evaluation.summary import MATRIX_COLUMNS, MATRIX_TEST_COLUMNS, matrix_rows
 from recitative.evaluation.verdicts import Agreement, Evidence, Pretraining, format_verdicts, judge
 from recitative.experiment.places import CLAIMS, INDEX, PRETRAIN, SPLITS, prediction_folders
 from recitative.files import atomic_folder, blake2b, read_csv, read_json, write_csv, write_json

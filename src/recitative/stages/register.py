@@ -30,12 +30,6 @@ from recitative.tracking.store import project_root
 from recitative.vocabulary import LANGUAGES, MUSIC, PAIRINGS
 
 TEST_PREDICTIONS = "test_predictions.csv"  # in the bundle: a later candidate is compared on them
-ABOUT_MODEL = """\
-Emotion in {language} music over time: quadrant, arousal and valence (Russell), from audio. Each \
-version is an ensemble that `recitative register` made of the best cell on validation. `champion` is \
-the version to use; it moves only to one that is better on the same test songs, or by \
-`recitative promote`. `challenger` is the latest that is not better.
-"""
 SYNTHETIC = (
     "**Synthetic**: trained and tested on the embedded corpus. The scores say that the platform works, "
     "nothing about music."
@@ -123,7 +117,10 @@ def _decide(params: Params, music: str, leaks: list[str]) -> dict[str, Any]:
         version,
         {"decision": alias} | told,
         _about(cell, params, scores, len(songs.true), synthetic),
-        ABOUT_MODEL.format(language=LANGUAGES[music]),
+        Path(__file__)
+        .with_name("model.txt")
+        .read_text(encoding="utf-8")
+        .format(language=LANGUAGES[music]),
     )
     return {
         "model": name,

@@ -22,8 +22,7 @@ from recitative.learning.config import CONTROLS as ALL_CONTROLS
 from recitative.learning.config import LabelKind
 from recitative.params import Params
 from recitative.reports import results
-from recitative.reports.links import MlflowLinks
-from recitative.reports.page import Content, write_report
+from recitative.reports.page import Content, MlflowLinks, write_report
 from recitative.reports.results import Cell
 from recitative.reports.tables import summary_text
 from recitative.stages.claims import earlier_predictions, say_elsewhere

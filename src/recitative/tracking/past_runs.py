@@ -85,12 +85,8 @@ def predictions_of(
 
     Of a cell (experiment, arch, mode, pairing) that was trained more than once, the repeats of the
     latest training count, never a mixture of two.
-
-    Args:
-        split_hashes: of each music language's split; runs with another one are left out.
-        protocol: runs under another protocol are left out.
-        labels: what was learned from (`transfer.labels`); others are left out.
-        same: logged params that must be equal where a run has them, as MLflow has them: strings.
+    Runs with another split of their music language, protocol, kind of labels, or logged value of
+    what is named in `same` (strings, as MLflow has them) are left out.
     """
     where = (
         f"tags.transfer_mode LIKE '%' AND tags.protocol = '{protocol}' AND tags.labels = '{labels}'"

@@ -169,10 +169,6 @@ def _version_tag(body: Body, user: str) -> str | None:
     return f"{key}: is written once, with the version" if key in (OWNER, SHA256) else None
 
 
-def _own_password(body: Body, user: str) -> str | None:
-    return None if body.get("username") == user else "the administrator changes others' passwords"
-
-
 def _anybody(body: Body, user: str) -> str | None:
     return None
 
@@ -197,5 +193,7 @@ WRITES: dict[tuple[str, str], Rule] = {
     ("POST", "model-versions/set-tag"): _version_tag,
     ("DELETE", "model-versions/delete-tag"): _version_tag,
     ("DELETE", "model-versions/delete"): _delete_version,
-    ("PATCH", "users/update-password"): _own_password,
+    ("PATCH", "users/update-password"): lambda body, user: (
+        None if body.get("username") == user else "the administrator changes others' passwords"
+    ),
 }

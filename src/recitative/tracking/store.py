@@ -29,18 +29,10 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "recitative"
-DESCRIPTION = """\
-Does what a network learns from unlabelled speech in one language help it to recognise emotion in \
-music sung in that language?
-
-A run is a pretraining, a search trial, or one repeat of a transfer or control; a parent groups the \
-repeats of a pairing. Worth filtering by (`tags.` or `params.`): `pairing`, `setting`, `arch`, \
-`transfer_mode`, `protocol`, `experiment`, `dvc_experiment`, `certificate_hash`. The score is \
-`test_quadrant_f1`: macro F at song level. Only runs with one `certificate_hash` were tested on the \
-same songs.
-"""
 SQLITE = "sqlite:///"
-_ABOUT = {"mlflow.note.content": DESCRIPTION}
+_ABOUT = {
+    "mlflow.note.content": Path(__file__).with_name("experiment.txt").read_text(encoding="utf-8")
+}
 _QUOTED = "sqlite+pysqlite:///"  # the same, with a path that is quoted
 PATIENCE = "RECITATIVE_SERVER_PATIENCE"  # s that a server may be away
 _PAUSE = 0.5  # s between two tries
