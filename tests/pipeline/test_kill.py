@@ -151,6 +151,19 @@ def test_transfer_goes_on_to_the_same_predictions(
     assert not list((project.root / "build").rglob("*.partial*"))
 
 
+def test_controls_that_are_no_networks_are_fitted_once(trained: Project, tmp_path: Path) -> None:
+    """Killed after one of them: it is read, not fitted and tracked again."""
+    project = trained.copy(tmp_path / "project").set(**{"compute.ahead": False, "seed": 7})
+    before = {run.info.run_id for run in project.runs()}
+    project.kill("recitative.stages.controls::write_json", "after", 2, "controls", "eng")
+    project.run("controls", "eng")
+    runs = [run for run in project.runs() if run.info.run_id not in before]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    fitted = Counter((run.data.tags["transfer_mode"], run.data.tags["repeat"]) for run in runs)
+    assert {("majority", "0"), ("stratified", "1"), ("mfcc_svm", "0")} < set(fitted)
+    assert set(fitted.values()) == {1}
+
+
 def test_work_done_ahead_is_found_after_a_kill(
     undisturbed: Callable[[str], Project], tmp_path: Path
 ) -> None:

@@ -93,7 +93,7 @@ class Finished(Baseline):
 
 def run_repeats(repeats: Sequence[Repeat]) -> list[list[Finished]]:
     """Train the modes of every repeat, side by side; what is finished already is only read."""
-    to_do = [(one,) for one in repeats if not all(_is_done(one, mode) for mode in one.modes)]
+    to_do = [(one,) for one in repeats if not all(is_done(_done(one, mode)) for mode in one.modes)]
     if to_do:
         in_parallel(run_repeat, to_do, repeats[0].params.compute)
     return [[_finished(one, mode) for mode in one.modes] for one in repeats]
@@ -105,7 +105,7 @@ def run_repeat(repeat: Repeat) -> None:
         stop_without(repeat.stage)
         # The lock: a worker outlives its killed stage by the mode that it is at.
         with FileLock(_done(repeat, mode).with_suffix(".lock")):
-            if not _is_done(repeat, mode):
+            if not is_done(_done(repeat, mode)):
                 _train_mode(repeat, mode)
 
 
@@ -113,9 +113,8 @@ def _done(repeat: Repeat, mode: str) -> Path:
     return repeat.work / f"{mode}-{repeat.repeat}.json"
 
 
-def _is_done(repeat: Repeat, mode: str) -> bool:
+def is_done(done: Path) -> bool:
     """Killed between its results and its end, a run is gone through again, training nothing."""
-    done = _done(repeat, mode)
     return done.exists() and not done.with_suffix(".run_id").exists()
 
 

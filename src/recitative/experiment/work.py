@@ -46,9 +46,6 @@ _LARGE = 2**28  # bytes of a folder, above which DVC's own hash is taken
 _KEPT = 7 * 24 * 3600.0  # s
 
 
-# --- the key ---------------------------------------------------------------------------------------
-
-
 def stage_key(params: Params, command: str) -> str:
     """The key of the work of a stage, named by its command, e.g. ``transfer eng2man``.
 
@@ -161,9 +158,6 @@ def _md5(path: Path, *identity: int) -> str:
         return hashlib.file_digest(file, "md5").hexdigest()
 
 
-# --- the folders -----------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Work:
     """A stage's work: the command that asks for it, its key, and its folder."""
@@ -250,9 +244,6 @@ def _up_to_date(command: str, key: str) -> bool:
     """Whether a stage's output is the one of this key."""
     run_json = BUILD.joinpath(*command.split()) / "run.json"
     return run_json.exists() and read_json(run_json).get("key") == key
-
-
-# --- what is left ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from functools import lru_cache
 from typing import Literal, Self
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from recitative.audio import Samples, peak_normalize
@@ -95,7 +94,9 @@ def mel_filterbank(config: FeatureConfig) -> Frames:
     """
     bins = np.fft.rfftfreq(config.n_fft, 1 / config.sample_rate)
     lowest, highest = _hz_to_mel(config.fmin), _hz_to_mel(config.band_limit)
-    edges = _mel_to_hz(np.linspace(lowest, highest, config.n_mels + 2))[:, None]
+    mels = np.linspace(lowest, highest, config.n_mels + 2)[:, None]
+    logarithmic = _BREAK_HZ * np.exp((mels - _BREAK_MEL) / _MEL_PER_NEPER)
+    edges = np.where(mels < _BREAK_MEL, mels * 200 / 3, logarithmic)
     widths = np.diff(edges, axis=0)
     rising = (bins - edges[:-2]) / widths[:-1]
     falling = (edges[2:] - bins) / widths[1:]
@@ -113,11 +114,6 @@ def _hz_to_mel(hz: float) -> float:
     if hz < _BREAK_HZ:
         return hz * 3 / 200
     return float(_BREAK_MEL + _MEL_PER_NEPER * np.log(hz / _BREAK_HZ))
-
-
-def _mel_to_hz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    logarithmic = _BREAK_HZ * np.exp((mel - _BREAK_MEL) / _MEL_PER_NEPER)
-    return np.where(mel < _BREAK_MEL, mel * 200 / 3, logarithmic)
 
 
 @lru_cache(maxsize=4)

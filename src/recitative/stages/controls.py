@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 
 import click
 import numpy as np
@@ -12,13 +13,14 @@ from recitative.audio import load_audio
 from recitative.corpora.certificate import require_clean
 from recitative.corpora.indexing import read_index
 from recitative.experiment import labels, repeats
-from recitative.experiment.cell import label, scores
+from recitative.experiment.cell import label, scores, write_predictions
 from recitative.experiment.music import classifier_description, load_music
 from recitative.experiment.parallel import in_parallel
 from recitative.experiment.places import DATA, INDEX, SPLITS
 from recitative.experiment.repeats import Baseline, Repeat
 from recitative.experiment.speech import pretrained_description
 from recitative.experiment.work import RESULT, Work, publish_stage
+from recitative.files import read_json, write_json
 from recitative.learning import baselines
 from recitative.learning.compute import Compute
 from recitative.learning.config import TRANSFER_MODES
@@ -66,8 +68,8 @@ def _run(params: Params, works: dict[str, Work]) -> None:
         ]  # fmt: skip
         finished = repeats.run_repeats(networks)
         tasks = [
-            (params, music, name, repeat, parents[music].id)
-            for music in works
+            (params, music, name, repeat, parents[music].id, work.folder / f"{name}-{repeat}.json")
+            for music, work in works.items()
             for name in names
             if name not in TRANSFER_MODES
             for repeat in range(transfer.repeats if name == "stratified" else 1)
@@ -93,8 +95,17 @@ def _missing(names: Sequence[str]) -> dict[str, str]:
     return {"opensmile_svm": f"opensmile is not installed: {how}"}
 
 
-def _baseline(params: Params, music: str, name: str, repeat: int, parent: str) -> Baseline:
-    """Fit a control that is no network in every fold, in one run."""
+def _baseline(
+    params: Params, music: str, name: str, repeat: int, parent: str, done: Path
+) -> Baseline:
+    """Fit a control that is no network in every fold, in one run; a finished one is only read."""
+    if not repeats.is_done(done):
+        _fit(params, music, name, repeat, parent, done)
+    predictions = pd.read_csv(done.with_suffix(".csv"))
+    return Baseline(name, repeat, read_json(done)["run_id"], predictions)
+
+
+def _fit(params: Params, music: str, name: str, repeat: int, parent: str, done: Path) -> None:
     compute = Compute.decide(params.compute)
     segments, folds = load_music(params, music)
     cell = labels.labels(params, compute, "none", music, name, repeat)
@@ -111,6 +122,7 @@ def _baseline(params: Params, music: str, name: str, repeat: int, parent: str) -
         cell | labels.provenance("controls", role),
         [labels.inputs(role, "evaluation")],
         parent,
+        done.with_suffix(".run_id"),
     ) as tracked:
         tables = []
         for fold, parts in enumerate(folds):
@@ -121,4 +133,5 @@ def _baseline(params: Params, music: str, name: str, repeat: int, parent: str) -
         table = pd.concat(tables, ignore_index=True)
         tracked.log_metrics({f"test_{key}": value for key, value in scores(table).items()})
         repeats.log_predictions(tracked, table)
-    return Baseline(name, repeat, tracked.id, table)
+        write_predictions(done.with_suffix(".csv"), table)
+        write_json(done, {"run_id": tracked.id})
