@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from recitative.audio import Samples, peak_normalize
@@ -96,7 +97,7 @@ def mel_filterbank(config: FeatureConfig) -> Frames:
     lowest, highest = _hz_to_mel(config.fmin), _hz_to_mel(config.band_limit)
     mels = np.linspace(lowest, highest, config.n_mels + 2)[:, None]
     logarithmic = _BREAK_HZ * np.exp((mels - _BREAK_MEL) / _MEL_PER_NEPER)
-    edges: npt.NDArray[np.float64] = np.where(mels < _BREAK_MEL, mels * 200 / 3, logarithmic)
+    edges: NDArray[np.float64] = np.where(mels < _BREAK_MEL, mels * 200 / 3, logarithmic)
     widths = np.diff(edges, axis=0)
     rising = (bins - edges[:-2]) / widths[:-1]
     falling = (edges[2:] - bins) / widths[1:]
