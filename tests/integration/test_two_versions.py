@@ -58,14 +58,8 @@ def test_an_edited_model_trains_what_it_touches_and_no_more(
     assert stages(told) == {"search", *(f"pretrain@{language}" for language in LANGUAGES)}
     now = run_ids(project)
     assert not set(now.values()) & set(ids.values())
-    # Still side by side: the first stage trained the others, too.
-    with project.here():
-        begun = {la: project.runs(f"run_id = '{run}'")[0].info for la, run in now.items()}
-    assert len({info.run_id for info in begun.values()}) == 3
-    assert max(i.start_time for i in begun.values()) < max(i.end_time for i in begun.values())
-    first = told.index("Running stage 'pretrain@eng'"), told.index("Running stage 'pretrain@man'")
-    for language in LANGUAGES:
-        assert first[0] < told.index(f"scae on speech-{language}") < first[1]
+    # Once each, though the first stage trains for the others (side by side: unit/test_work.py).
+    assert told.count("training examples") == len(LANGUAGES)
 
 
 def test_another_precision_trains_again(project: Project, ids: dict[str, str]) -> None:
