@@ -104,7 +104,7 @@ def test_pretraining_goes_on_to_the_same_weights(
     [
         (SAVED, "after", 1),  # in the first mode's training
         (SAVED, "before", 4),  # with no checkpoint of the second mode yet
-        ("recitative.experiment.cell::save_weights", "after", 1),  # trained, but not told
+        ("recitative.models.storage::save_weights", "after", 1),  # trained, but not told
         (
             "recitative.experiment.repeats::log_predictions",
             "before",
@@ -176,7 +176,7 @@ def test_work_done_ahead_is_found_after_a_kill(
             peace.run("transfer", pairing)
         shutil.rmtree(project.root / folder, ignore_errors=True)
     before = {run.info.run_id for run in project.runs()}
-    project.kill("recitative.experiment.cell::save_weights", "after", 6, "transfer", "eng2eng")
+    project.kill("recitative.models.storage::save_weights", "after", 6, "transfer", "eng2eng")
     for pairing in ("eng2man", "eng2eng"):
         project.run("transfer", pairing)
     for folder in folders.values():
