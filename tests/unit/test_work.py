@@ -253,6 +253,10 @@ class TestLeft:
         Path("dvc.lock").write_text(whole)
         clean(params, locks=True)
         assert Path("dvc.lock").read_text() == whole
+        of_the_users = yaml.safe_dump({"stages": {"s": {"cmd": ["echo one", "echo two"]}}})
+        Path("dvc.lock").write_text(of_the_users)  # DVC takes a list of commands, too
+        clean(params, locks=True)
+        assert Path("dvc.lock").read_text() == of_the_users
         for number, cut in enumerate((whole.index("path") + 5, len("stages"), 0)):
             Path("dvc.lock").write_text(whole[:cut])
             clean(params, locks=True)

@@ -69,6 +69,6 @@ def _is_whole(lock: Path) -> bool:
         entries = [one for of in stages for one in [*of.get("deps", ()), *of.get("outs", ())]]
         named = all(isinstance(one["path"], str) for one in entries)
         known = all(one.get("hash", "md5") == "md5" for one in entries)
-        return named and known and all(isinstance(of["cmd"], str) for of in stages)
+        return named and known and all(isinstance(of["cmd"], (str, list)) for of in stages)
     except (yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError):
         return False
