@@ -1,5 +1,6 @@
 """A result belongs to its key: what dvc.yaml lists, the code among it. Nothing else is used again."""
 
+import fcntl
 import os
 import shutil
 from pathlib import Path
@@ -248,6 +249,7 @@ class TestLeft:
         self, params: Params, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """DVC writes it in place; with half of one it refuses to start."""
+        Path(".dvc/tmp").mkdir(parents=True)
         entry = {"path": "build/index", "hash": "md5", "md5": "x.dir"}
         whole = yaml.safe_dump({"stages": {"s": {"cmd": "recitative s", "deps": [entry]}}})
         Path("dvc.lock").write_text(whole)
@@ -264,3 +266,8 @@ class TestLeft:
             aside = Path(f"dvc.lock.damaged{number + 1 if number else ''}")
             assert aside.read_text() == whole[:cut]
         assert "put aside as dvc.lock.damaged2" in capsys.readouterr().out
+        Path("dvc.lock").write_text("stages")
+        with Path(".dvc/tmp/lock").open("a") as dvc:  # at work: it may be about to write the rest
+            fcntl.flock(dvc, fcntl.LOCK_EX)
+            clean(params, locks=True)
+            assert Path("dvc.lock").read_text() == "stages"

@@ -1,5 +1,6 @@
 """`recitative clean`: the work folders that killed or finished stages left, their sizes, and away."""
 
+import fcntl
 from contextlib import suppress
 from pathlib import Path
 
@@ -53,13 +54,13 @@ def _mend_dvcs_files() -> None:
     with suppress(OSError):  # there is none, or a dvc is at it
         if free_dead_locks():
             click.echo("a dvc was killed while it wrote .dvc/tmp/rwlock: mended")
-    if LOCK.is_file() and not _is_whole(LOCK):
-        names = (Path(f"{LOCK}.damaged{number}") for number in ("", *range(2, 10_000)))
-        aside = next(name for name in names if not name.exists())
-        LOCK.rename(aside)
-        click.echo(
-            f"a dvc was killed while it wrote {LOCK}: put aside as {aside}; `dvc repro` goes on"
-        )
+    with suppress(OSError), (Path(".dvc") / "tmp" / "lock").open("a") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a dvc holds it while it writes dvc.lock
+        if LOCK.is_file() and not _is_whole(LOCK):
+            names = (Path(f"{LOCK}.damaged{number}") for number in ("", *range(2, 10_000)))
+            LOCK.rename(aside := next(name for name in names if not name.exists()))
+            said = f"put aside as {aside}; `dvc repro` goes on"
+            click.echo(f"a dvc was killed while it wrote {LOCK}: {said}")
 
 
 def _is_whole(lock: Path) -> bool:
