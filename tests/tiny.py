@@ -13,7 +13,8 @@ from recitative.features.store import FeatureStore, write_store
 from recitative.learning.compute import Compute
 from recitative.learning.segments import LabelledSegments
 from recitative.models import build_model
-from recitative.models.config import CPCConfig, EncoderConfig, SCAEConfig
+from recitative.models.classifier import TASKS
+from recitative.models.config import CPCConfig, EmotionConfig, EncoderConfig, SCAEConfig
 from recitative.vocabulary import QUADRANTS
 
 BANDS, FRAMES, HOP = 16, 5, 2
@@ -21,6 +22,8 @@ ENCODER = EncoderConfig(filters=(4, 4, 8), pools=(2, 2, 2), last_pool=2)
 CONFIGS: dict[str, Section] = {
     "scae": SCAEConfig(),
     "cpc": CPCConfig(projection=8, context=8, stride=1),
+    "emotion": EmotionConfig(trunk=(8,)),
+    "shuffled_emotions": EmotionConfig(trunk=(8,)),
 }
 CPU = Compute(torch.device("cpu"), bf16=False)
 
@@ -75,4 +78,5 @@ def example_batch(arch: str, rows: int, seed: int = 0, clips: int = 0) -> dict[s
     steps = len(config.offsets(FRAMES, HOP))
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(rows, steps, BANDS, FRAMES, generator=generator)
-    return {"x": x, "clip": torch.arange(rows) % (clips or rows)}
+    labels = {task: torch.arange(rows) % classes for task, classes in TASKS.items()}
+    return {"x": x, "clip": torch.arange(rows) % (clips or rows), **labels}

@@ -134,12 +134,60 @@ def table(data: Path, groups: int = 4, clips: int = 3, seconds: float = 0.3) -> 
     return {"adapter": "table", "folder": "my corpus", "language": "eng"}
 
 
+def esd(
+    data: Path, speakers: Sequence[int] = (1, 2, 3, 11, 12, 13), seconds: float = 0.3
+) -> Section:
+    """ESD: WAV by speaker and emotion, with a Calm that the original lacks; both languages."""
+    for speaker in speakers:
+        for number, emotion in enumerate(("Happy", "Angry", "Sad", "Calm")):
+            folder = data / "ESD" / f"{speaker:04}" / emotion
+            inner = folder / "train" if speaker % 2 else folder  # as some copies have it
+            write_tone(inner / f"{speaker:04}_{number + 1:06}.wav", seconds)
+    return {"adapter": "esd", "folder": "ESD", "language": "eng"}
+
+
+def ravdess(data: Path, actors: int = 8, seconds: float = 0.3) -> Section:
+    """RAVDESS: WAV, speech and song by the same actors; calm, happy, sad and angry."""
+    for actor in range(1, actors + 1):
+        for channel, folder in (("01", "Audio_Speech"), ("02", "Audio_Song")):
+            for emotion in ("02", "03", "04", "05"):
+                name = f"03-{channel}-{emotion}-01-01-01-{actor:02}.wav"
+                write_tone(data / "RAVDESS" / folder / f"Actor_{actor:02}" / name, seconds)
+    return {"adapter": "ravdess", "folder": "RAVDESS", "language": "eng"}
+
+
+def crema_d(data: Path, actors: int = 4, seconds: float = 0.3) -> Section:
+    """CREMA-D: WAV in one folder."""
+    for actor in range(1001, 1001 + actors):
+        for emotion in ("HAP", "ANG", "SAD"):
+            write_tone(data / "CREMA-D/AudioWAV" / f"{actor}_IEO_{emotion}_HI.wav", seconds)
+    return {"adapter": "crema_d", "folder": "CREMA-D", "language": "eng"}
+
+
+def tava(data: Path, speakers: int = 4, seconds: float = 0.3) -> Section:
+    """tava: FLAC and a table of ratings and affects."""
+    rows = []
+    for speaker in range(1, speakers + 1):
+        for affect, quadrant in zip(("happy", "angry", "sad", "calm"), QUADRANTS, strict=True):
+            arousal, valence = SIGNS[quadrant]
+            file = f"s{speaker:02}_{affect}_audio.flac"
+            write_tone(data / "tava/audio/recordings" / file, seconds)
+            rows.append((file, speaker, affect, 0.4 * valence, 0.3 * arousal))
+    columns = ("file", "speaker", "affect", "meanValence", "meanArousal")
+    write_rows(data / "tava/labels.csv", columns, rows)
+    return {"adapter": "tava", "folder": "tava", "language": "eng"}
+
+
 TREES: dict[str, Callable[[Path], Section]] = {
     "librispeech": librispeech,
     "aishell": aishell,
     "emotion_4q": emotion_4q,
     "ch818": ch818,
     "table": table,
+    "esd": esd,
+    "ravdess": ravdess,
+    "crema_d": crema_d,
+    "tava": tava,
 }
 
 

@@ -24,8 +24,14 @@ from recitative.evaluation import AgreementConfig, EvaluateConfig
 from recitative.features.mel import FeatureConfig
 from recitative.learning import config as learning
 from recitative.learning.search.space import SearchConfig
-from recitative.models import ARCHITECTURES, config_of
-from recitative.models.config import ArchConfig, CPCConfig, EncoderConfig, SCAEConfig
+from recitative.models import ARCHITECTURES, architecture
+from recitative.models.config import (
+    ArchConfig,
+    CPCConfig,
+    EmotionConfig,
+    EncoderConfig,
+    SCAEConfig,
+)
 from recitative.reports import ReportConfig
 from recitative.switches import AUTO, PROTOCOLS, SIZES, decided
 from recitative.tracking import RegistryConfig
@@ -53,12 +59,14 @@ class Params(Section):
     experiment: str
     demo: DemoConfig
     datasets: dict[str, SerializeAsAny[DatasetConfig]]
+    emotions: dict[str, Literal["Q1", "Q2", "Q3", "Q4", "none"]] = Field(default_factory=dict)
     split: SplitConfig
     balance: BalanceConfig
     features: FeatureConfig
     encoder: EncoderConfig
     scae: SCAEConfig
     cpc: CPCConfig
+    emotion: EmotionConfig = Field(default_factory=EmotionConfig)
     search: SearchConfig = Field(default_factory=SearchConfig)
     pretrain: learning.PretrainConfig
     transfer: learning.TransferConfig
@@ -70,9 +78,14 @@ class Params(Section):
     compute: learning.ComputeConfig = Field(default_factory=learning.ComputeConfig)
 
     @property
+    def section(self) -> str:
+        """The section of the present architecture; one and its control with shuffled labels share it."""
+        return architecture(self.pretrain.arch).section
+
+    @property
     def arch(self) -> ArchConfig:
-        """The section of the present architecture, `pretrain.arch`."""
-        section: ArchConfig = getattr(self, self.pretrain.arch)
+        """What stands in it."""
+        section: ArchConfig = getattr(self, self.section)
         return section
 
 
@@ -214,11 +227,12 @@ def _checked(values: dict[str, Any], source: str) -> tuple[Params, Origins]:
                 datasets[role] = base.parse_dataset_config(role, section)
     with _one_line(source, Params):
         params = Params.model_validate(values)
-    config_of(params.pretrain.arch)
-    if unknown := [arch for arch in params.search.space if arch not in ARCHITECTURES]:
+    architecture(params.pretrain.arch)
+    sections = dict.fromkeys(known.section for known in ARCHITECTURES.values())
+    if unknown := [arch for arch in params.search.space if arch not in sections]:
         raise UserError(
             f"{source}: search.space.{unknown[0]}: unknown architecture; "
-            f"known: {', '.join(ARCHITECTURES)}"
+            f"known: {', '.join(sections)}"
         )
     if params.experiment == AUTO:
         params = params.model_copy(update={"experiment": _experiment(params)})

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import soundfile
+import yaml
 from pydantic import ValidationError
 
 import trees
@@ -25,7 +26,7 @@ from recitative.corpora.base import (
 )
 from recitative.corpora.layout import AUDIO_SUFFIXES
 from recitative.errors import UserError
-from recitative.files import plain_cell
+from recitative.files import plain_cell, read_csv
 from recitative.vocabulary import QUADRANTS
 
 ADAPTERS = sorted(datasets())
@@ -623,3 +624,103 @@ def test_real_corpora(name: str, real_data: Path, no_audio_read: None) -> None:
 
 def test_every_section_is_a_dataset_config() -> None:
     assert all(issubclass(dataset.config, DatasetConfig) for dataset in datasets().values())
+
+
+# Emotional speech
+
+
+def emotions_of(items: list[Clip | Problem]) -> Counter[str | None]:
+    return Counter(clip.emotion for clip in clips_of(items))
+
+
+def test_esd_by_language(tmp_path: Path) -> None:
+    section = trees.esd(tmp_path)
+    for language, groups in (("eng", {"0011", "0012", "0013"}), ("man", {"0001", "0002", "0003"})):
+        items = iterate(tmp_path, section, language=language)
+        assert {clip.group for clip in clips_of(items)} == groups
+        assert emotions_of(items) == dict.fromkeys(("happy", "angry", "sad", "calm"), 3)
+    trees.write_tone(tmp_path / "ESD/0021/Sad/0021_000001.wav")
+    [problem] = problems_of(iterate(tmp_path, section))
+    assert problem.reason == "speaker 0021: ESD has 0001 to 0020"
+
+
+@pytest.mark.parametrize(
+    ("tree", "wrong"),
+    [
+        (trees.esd, "ESD/0011/Happy/take one.wav"),
+        (trees.esd, "ESD/0011/Happy/0012_000001.wav"),
+        (trees.esd, "ESD/0011_000009.wav"),
+        (trees.ravdess, "RAVDESS/Actor_01/03-01-09-01-01-01-01.wav"),
+        (trees.ravdess, "RAVDESS/Actor_01/03-01-05-01-01-01-02.wav"),
+        (trees.crema_d, "CREMA-D/AudioWAV/1001_IEO_XXX_HI.wav"),
+    ],
+)
+def test_wrongly_named_emotional_speech(tree: Any, wrong: str, tmp_path: Path) -> None:
+    section = tree(tmp_path)
+    before = clips_of(iterate(tmp_path, section))
+    trees.write_tone(tmp_path / wrong)
+    items = iterate(tmp_path, section)
+    assert clips_of(items) == before
+    [problem] = problems_of(items)
+    assert "wrongly named" in problem.reason
+    assert not problem.kept
+
+
+def test_ravdess_is_spoken_and_sung_by_actors_of_choice(tmp_path: Path) -> None:
+    section = trees.ravdess(tmp_path)
+    spoken = clips_of(iterate(tmp_path, section, actors=[1, 2, 3]))
+    sung = clips_of(iterate(tmp_path, section, actors=[4, 5], channel="song"))
+    assert {clip.group for clip in spoken} == {"01", "02", "03"}
+    assert {clip.group for clip in sung} == {"04", "05"}
+    assert all("-02-" in clip.id for clip in sung)
+    with pytest.raises(MissingDataError, match=r"RAVDESS song of the actors 99 corpus there"):
+        iterate(tmp_path, section, actors=[99], channel="song")
+
+
+def test_crema_d(tmp_path: Path) -> None:
+    items = iterate(tmp_path, trees.crema_d(tmp_path))
+    assert emotions_of(items) == {"happy": 4, "angry": 4, "sad": 4}
+    assert clips_of(items)[0].id == "crema_d/1001_IEO_ANG_HI"
+
+
+def test_tava_by_ratings_or_by_category(tmp_path: Path) -> None:
+    section = trees.tava(tmp_path)
+    rated = clips_of(iterate(tmp_path, section))
+    assert Counter(clip.quadrant for clip in rated) == dict.fromkeys(QUADRANTS, 4)
+    assert {clip.emotion for clip in rated} == {None}
+    named = iterate(tmp_path, section, labels="categories")
+    assert emotions_of(named) == dict.fromkeys(("happy", "angry", "sad", "calm"), 4)
+    assert {clip.quadrant for clip in clips_of(named)} == {None}
+    assert {(clip.arousal, clip.valence) for clip in clips_of(named)} == {
+        (0.3, 0.4), (0.3, -0.4), (-0.3, -0.4), (-0.3, 0.4),
+    }  # fmt: skip
+
+
+def test_tava_ratings_without_categories_and_categories_without_ratings(tmp_path: Path) -> None:
+    section = trees.tava(tmp_path)
+    table = tmp_path / "tava/labels.csv"
+    lines = table.read_text().splitlines()
+    lines[1] = lines[1].replace(",happy,", ",,")
+    lines[2] = ",".join([*lines[2].split(",")[:3], "", ""])
+    table.write_text("\n".join(lines))
+    [unrated] = problems_of(iterate(tmp_path, section))
+    assert unrated.path.endswith("s01_angry_audio.flac")
+    assert unrated.reason == "labels.csv, row 3: no ratings (labels: ratings)"
+    [unnamed] = problems_of(iterate(tmp_path, section, labels="categories"))
+    assert unnamed.path.endswith("s01_happy_audio.flac")
+    assert unnamed.reason == "labels.csv, row 2: no affect (labels: categories)"
+
+
+def test_tava_as_it_is(project_root: Path) -> None:
+    real = project_root / "../shared/real"
+    if not (real / "tava").is_dir():
+        pytest.skip("the real corpus is not beside the project")
+    section = {"adapter": "tava", "folder": "tava", "language": "eng"}
+    rated = iterate(real, section)
+    assert len(rated) == 352
+    assert not problems_of(rated)
+    assert len({clip.group for clip in clips_of(rated)}) == 22
+    table = {row["file"]: row["Quadrant_from_signs"] for row in read_csv(real / "tava/labels.csv")}
+    assert all(clip.quadrant == table[clip.path.name] for clip in clips_of(rated))
+    known = yaml.safe_load((project_root / "params.yaml").read_text())["emotions"]
+    assert set(emotions_of(iterate(real, section, labels="categories"))) <= set(known)

@@ -17,7 +17,8 @@ from sklearn.svm import SVC
 from recitative.corpora.base import Clip, datasets
 from recitative.corpora.demo import DemoConfig, make_demo_corpus
 from recitative.corpora.demo.artists import write_music
-from recitative.corpora.demo.speech import VARIANTS
+from recitative.corpora.demo.emotion import express, plan_emotions
+from recitative.corpora.demo.speech import VARIANTS, draw_speaker
 from recitative.files import read_csv
 
 SMALL = DemoConfig(  # every voice reads once, in either language
@@ -27,18 +28,21 @@ SMALL = DemoConfig(  # every voice reads once, in either language
     artists=15,
     clip_seconds=1.5,
     raters=5,
+    emotion_clips=4,
 )
 ADAPTERS = {
     "librispeech": ("LibriSpeech", "eng"),
     "aishell": ("data_aishell", "man"),
     "emotion_4q": ("MER_audio_taffc_dataset", "eng"),
     "ch818": ("CH818", "man"),
+    "esd": ("ESD", "eng"),
 }
 FILES = {
     "librispeech": r"LibriSpeech/train-clean-100/(\d+)/(\d+)/\1-\2-\d{4}\.flac",
     "aishell": r"data_aishell/wav/train/(S\d{4})/BAC009\1W\d{4}\.wav",
     "emotion_4q": r"MER_audio_taffc_dataset/Q[1-4]/MT00000\d{5}\.mp3",
     "ch818": r"CH818/ch818_mp3/\d+\.mp3",
+    "esd": r"ESD/(\d{4})/(Happy|Surprise|Angry|Sad|Calm)/\1_\d{6}\.wav",
 }
 TABLES = {
     "README.txt",
@@ -103,6 +107,29 @@ def test_every_file_has_its_original_name(corpus):
     assert "SYNTHETIC" in (corpus / "README.txt").read_text()
 
 
+@pytest.mark.parametrize("language", ["eng", "man"])
+def test_the_emotional_speech_is_read_by_its_adapter(corpus, language):
+    config = datasets()["esd"].config(adapter="esd", folder="ESD", language=language)
+    clips = list(datasets()["esd"].iter_clips(corpus / "ESD", config))
+    assert len({clip.group for clip in clips}) == 10  # as many as ESD has
+    assert Counter(c.emotion for c in clips) == dict.fromkeys(("happy", "angry", "sad", "calm"), 10)
+
+
+def test_emotional_speech_overlaps_but_leans_as_it_should():
+    config = DemoConfig(speakers=10, emotion_clips=40)
+    rng = np.random.default_rng(0)
+    acted = {}
+    for planned in plan_emotions(config, "eng"):
+        plain = draw_speaker("eng", planned.speaker, np.random.default_rng(planned.speaker))
+        acted.setdefault(planned.quadrant, []).append(express(planned, plain, rng))
+    loud, soft = acted["Q1"] + acted["Q2"], acted["Q3"] + acted["Q4"]
+    for cue in ("rate", "pitch", "pitch_range", "peak"):
+        high, low = ([getattr(one, cue) for one in part] for part in (loud, soft))
+        assert np.mean(high) > np.mean(low)
+        assert min(high) < np.median(low), f"{cue} gives arousal away"
+    assert {len(part) for part in acted.values()} == {100}
+
+
 def test_no_two_audio_files_are_alike(corpus):
     audio = [p for p in _files(corpus).values() if p.suffix in (".flac", ".wav", ".mp3")]
     assert len({path.read_bytes() for path in audio}) == len(audio)
@@ -131,7 +158,8 @@ def test_every_utterance_has_a_transcript(corpus):
             p.stem for p in path.parent.glob("*.flac")
         )
         lines += own
-    audio = [p for p in _files(corpus).values() if p.suffix in (".flac", ".wav")]
+    read = (p for p in _files(corpus).values() if "ESD" not in p.parts)
+    audio = [p for p in read if p.suffix in (".flac", ".wav")]
     assert sorted(line.split(" ", 1)[0] for line in lines) == sorted(path.stem for path in audio)
     assert all(line.split(" ", 1)[1].strip() for line in lines)
 

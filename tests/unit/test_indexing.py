@@ -35,9 +35,11 @@ from recitative.errors import UserError
 from recitative.files import read_csv
 from recitative.vocabulary import QUADRANTS
 
+EMOTIONS = {"happy": "Q1", "angry": "Q2", "sad": "Q3", "calm": "Q4", "neutral": "none"}
+
 
 def index(role: str, section: dict[str, Any], data: Path) -> RoleIndex:
-    return index_role(role, parse_dataset_config(role, section), data, workers=2)
+    return index_role(role, parse_dataset_config(role, section), data, 2, EMOTIONS)
 
 
 def own(data: Path, *names: str) -> dict[str, Any]:

@@ -324,7 +324,7 @@ def test_an_unknown_choice_lists_the_known(name: str, params_with: Callable[...,
         "sampler": "'gp', 'tpe' or 'random'",
         "pruner": "'halving' or 'none'",
     }
-    with pytest.raises(UserError, match=known.get(name, "'speech-mix'")) as raised:
+    with pytest.raises(UserError, match=known.get(name, "'eng', 'man' or 'mix'")) as raised:
         params_with({name: "astrology"})
     assert f"search.{name}" in str(raised.value)
     assert "astrology" in str(raised.value)

@@ -149,6 +149,7 @@ def calibrate(grid: Sequence[Params]) -> Machine:
 def measure(params: Params) -> Rates:
     """Time every kind of work once, after a first time that does not count."""
     from recitative.learning.compute import Compute
+    from recitative.learning.emotions import emotion_codes
     from recitative.learning.pretraining import Speech, prepare
     from recitative.learning.segments import LabelledSegments
     from recitative.learning.training import Epoch, fit
@@ -172,7 +173,9 @@ def measure(params: Params) -> Rates:
         store = FeatureStore.open(noise)
         ids = list(store.clip_ids)
         cut = round(0.85 * len(ids))
-        speech = Speech(store, {"train": ids[:cut], "validation": ids[cut:]}, frames, hop)
+        parts = {"train": ids[:cut], "validation": ids[cut:]}
+        labels = {name: emotion_codes(QUADRANTS[n % 4], None, None) for n, name in enumerate(ids)}
+        speech = Speech(store, parts, frames, hop, labels)
         made = prepare(speech, params.pretrain, params.encoder, params.arch, 0)
         config = short(made.config)
         pretrain = last(fit(made.model, made.train, made.validation, config, compute, 0))
@@ -183,7 +186,7 @@ def measure(params: Params) -> Rates:
         ]
         music = LabelledSegments.load(store, songs, frames, hop)
         count = len(music.start)  # of music 59.5 % is for training, 10.5 % for validation
-        parts = Parts(*np.split(np.arange(count), [round(s * count) for s in (0.595, 0.7)]))
+        music_parts = Parts(*np.split(np.arange(count), [round(s * count) for s in (0.595, 0.7)]))
         description = classifier_description(params, pretrained_description(params))
         model = build_classifier(description, build_encoder(description))
         out = Path(folder) / "codes.npy"
@@ -192,10 +195,12 @@ def measure(params: Params) -> Rates:
         update = {name: short(getattr(params.transfer, name)) for name in ("frozen", "finetune")}
         brief = params.transfer.model_copy(update=update)
         frozen, finetune = (
-            last(fit_mode(TRANSFER_MODES[name], model, music, parts, codes, brief, compute, 0))
+            last(
+                fit_mode(TRANSFER_MODES[name], model, music, music_parts, codes, brief, compute, 0)
+            )
             for name in ("feature_extraction", "full")
         )
-        predict = _seconds(lambda: predict_segments(model, music, parts.test, compute))
+        predict = _seconds(lambda: predict_segments(model, music, music_parts.test, compute))
     found = [one / hours for one in (pretrain, encoded, frozen, finetune, predict)]
     return Rates(*found, *[float(psutil.Process().memory_info().rss)])
 

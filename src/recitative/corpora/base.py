@@ -16,8 +16,16 @@ from recitative.errors import UserError
 
 Language = Literal["eng", "man"]
 MUSIC_ROLES = ("music-eng", "music-man")
-SOURCE_ROLES = ("speech-eng", "speech-man", *MUSIC_ROLES)  # read from disk; the mix is drawn
-ROLES = ("speech-eng", "speech-man", "speech-mix", *MUSIC_ROLES)
+SPEECH_ROLES = ("speech-eng", "speech-man")
+EMOTION_ROLES = ("emotion-eng", "emotion-man")  # emotional speech; both are optional
+SOURCE_ROLES = (*SPEECH_ROLES, *MUSIC_ROLES, *EMOTION_ROLES)  # read from disk; a mix is drawn
+MIXES = {"speech-mix": SPEECH_ROLES, "emotion-mix": EMOTION_ROLES}
+ROLES = (*SOURCE_ROLES, *MIXES)
+
+
+def sources_of(role: str) -> tuple[str, ...]:
+    """The roles that a role's clips are indexed under: itself, or those that a mix is drawn from."""
+    return MIXES.get(role, (role,))
 
 
 class MissingDataError(UserError):
@@ -42,6 +50,7 @@ class Clip:
     group: str  # speaker, or artist; no group may stand in two parts of a split
     language: Language
     quadrant: str | None = None  # one of QUADRANTS; None for speech
+    emotion: str | None = None  # category in small letters; the table `emotions` gives the quadrant
     arousal: float | None = None  # on the corpus's own scale; None where it has none
     valence: float | None = None
     ratings: tuple[Rating, ...] = ()

@@ -8,17 +8,24 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from recitative.corpora.balance import total_seconds
-from recitative.corpora.base import MUSIC_ROLES, SOURCE_ROLES, IndexedClip
-from recitative.corpora.indexing import read_index
+from recitative.corpora.base import (
+    EMOTION_ROLES,
+    MIXES,
+    MUSIC_ROLES,
+    SOURCE_ROLES,
+    IndexedClip,
+    sources_of,
+)
+from recitative.corpora.indexing import indexed_roles, read_index
 from recitative.corpora.splits import (
     PARTS,
-    SPEECH_SOURCES,
     SplitConfig,
     SplitRow,
     parts_for_fold,
@@ -43,7 +50,7 @@ def certify(
 ) -> dict[str, Any]:
     """Check the splits of all roles, made on the root `seed`, and state what was found.
 
-    ``speech-mix`` is looked up in both speech roles; `notes` are those of `make_splits`.
+    A mix is looked up in both of its sources; `notes` are those of `make_splits`.
 
     Returns:
         ``certificate.json``: ``hash``, ``hashes`` (of the index and of the splits alone), ``seed``,
@@ -75,16 +82,44 @@ def find_leaks(index: Index, splits: Splits, split: SplitConfig, seed: int) -> l
         leaks += [f"{role}: clip {i} is not in the index" for i, _ in parts if i not in known]
         leaks += [f"{role}: no clip in {part}" for part in needed if part not in there]
         # Two languages may use one name for two speakers: the mix's groups are checked below.
-        leaks += _in_two(role, clips, parts, by_group and role != "speech-mix")
+        leaks += _in_two(role, clips, parts, by_group and role not in MIXES)
         if split.scheme == "grouped_folds" and role in MUSIC_ROLES:
             leaks += _fold_leaks(role, clips, rows, split, seed)
-    for source in SPEECH_SOURCES:
-        if "speech-mix" in splits and source in splits:
-            ids = {clip.id for clip in index[source]}
-            rows = [*splits[source], *splits["speech-mix"]]
-            parts = [(row.id, row.split) for row in rows if row.id in ids]
-            leaks += _in_two(f"speech-mix beside {source}", index[source], parts, by_group)
+    for mix, sources in MIXES.items():
+        for source in sources:
+            if mix in splits and source in splits:
+                ids = {clip.id for clip in index[source]}
+                rows = [*splits[source], *splits[mix]]
+                parts = [(row.id, row.split) for row in rows if row.id in ids]
+                leaks += _in_two(f"{mix} beside {source}", index[source], parts, by_group)
+    return leaks + _heard_before(index, splits, by_group)
+
+
+def _heard_before(index: Index, splits: Splits, by_group: bool) -> list[str]:
+    """Music that pretraining has heard with its emotion: audio, and groups of the same corpus.
+
+    A corpus that is spoken and sung by the same people can be both: then by other people in each.
+    """
+    leaks = []
+    for emotion, music in product(EMOTION_ROLES, MUSIC_ROLES):
+        heard, played = (
+            [
+                clip
+                for clip in index.get(role, ())
+                if clip.id in {r.id for r in splits.get(role, ())}
+            ]
+            for role in (emotion, music)
+        )
+        for what in ("group", "audio")[not by_group :]:
+            both = sorted(
+                {_known_by(c, what) for c in heard} & {_known_by(c, what) for c in played}
+            )
+            leaks += [f"{what} {name} is in {emotion} and in {music}" for name in both]
     return leaks
+
+
+def _known_by(clip: IndexedClip, what: str) -> str:
+    return clip.digest if what == "audio" else f"{clip.id.split('/')[0]}/{clip.group}"
 
 
 def audit_splits(index_folder: Path, splits_folder: Path) -> list[str]:
@@ -136,6 +171,7 @@ def _checks(split: SplitConfig) -> list[str]:
         "No group (speaker or artist) stands in two parts.": by_group,
         "No audio (content hash) stands in two parts, under one name or two.": True,
         "Mixed speech keeps each clip in the part of its own language's split.": True,
+        "No music is by a speaker of the emotional speech, or is its audio.": by_group,
         "Every music clip is tested in exactly one fold.": folds,
         "The parts of every fold keep all of the above.": folds,
     }
@@ -143,8 +179,7 @@ def _checks(split: SplitConfig) -> list[str]:
 
 
 def _clips(index: Index, role: str) -> list[IndexedClip]:
-    sources = SPEECH_SOURCES if role == "speech-mix" else (role,)
-    return [clip for source in sources for clip in index[source]]
+    return [clip for source in sources_of(role) for clip in index[source]]
 
 
 def _in_two(
@@ -295,7 +330,9 @@ def _read(
     """The certificate, the index, the splits, and a sentence on each that is no longer certified."""
     certificate = _read_certificate(splits_folder)
     splits = {role: read_splits(splits_folder, role) for role in certificate["roles"]}
-    index = {role: read_index(index_folder, role) for role in SOURCE_ROLES if index_folder}
+    index = {}
+    if index_folder:
+        index = {role: read_index(index_folder, role) for role in indexed_roles(index_folder)}
     now, certified = _hashes(index, splits), certificate["hashes"]
     changed = [
         f"{folder}: changed since {CERTIFICATE} was written; run `recitative split` again"

@@ -6,9 +6,10 @@ only decoding can show (silence, NaN, a damaged part) is found by `featurize` an
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import joblib
@@ -16,13 +17,16 @@ from tqdm import tqdm
 
 from recitative.audio import AudioError, read_header
 from recitative.corpora.base import (
+    EMOTION_ROLES,
     MUSIC_ROLES,
+    SOURCE_ROLES,
     Clip,
     DatasetConfig,
     IndexedClip,
     Problem,
     datasets,
 )
+from recitative.corpora.emotions import with_quadrants
 from recitative.errors import UserError
 from recitative.files import blake2b, stream_csv, write_csv
 
@@ -47,15 +51,22 @@ class RoleIndex:
     ratings: list[IndexedRating]
 
 
-def index_role(role: str, config: DatasetConfig, data: Path, workers: int) -> RoleIndex:
+def index_role(
+    role: str,
+    config: DatasetConfig,
+    data: Path,
+    workers: int,
+    emotions: Mapping[str, str] = MappingProxyType({}),
+) -> RoleIndex:
     """Read a role's corpus with its adapter, and its files' headers and contents.
 
-    `data` is the folder that holds the corpora; `workers` files are read side by side.
+    `data` is the folder that holds the corpora; `workers` files are read side by side; `emotions`
+    gives the quadrant of each category, or `none`.
 
     Raises:
         MissingDataError: the corpus is not there.
         UserError: the section's language is not the role's, two clips have one id, a table is
-            wrong, or no clip can be used.
+            wrong, a category is not in `emotions`, or no clip can be used.
     """
     if not role.endswith(config.language):
         raise UserError(
@@ -65,7 +76,7 @@ def index_role(role: str, config: DatasetConfig, data: Path, workers: int) -> Ro
     found: dict[str, Clip] = {}
     problems: list[Problem] = []
     adapter = datasets()[config.adapter]
-    for item in adapter.iter_clips(data / config.folder, config):
+    for item in with_quadrants(adapter.iter_clips(data / config.folder, config), role, emotions):
         if isinstance(item, Problem):
             problems.append(item)
         elif item.id in found:
@@ -126,6 +137,20 @@ def read_index(folder: Path, role: str) -> list[IndexedClip]:
         IndexedClip(**{name: kind(row[name]) for name, kind in kinds.items()})
         for row in stream_csv(table)
     ]
+
+
+def is_left_out(role: str, config: DatasetConfig, data: Path) -> bool:
+    """Whether an optional role is configured, as the project's own params.yaml does, but not there."""
+    return role in EMOTION_ROLES and not (data / config.folder).exists()
+
+
+def indexed_roles(folder: Path) -> tuple[str, ...]:
+    """The roles that an index has, or must have: all but optional ones that are not configured."""
+    return tuple(
+        role
+        for role in SOURCE_ROLES
+        if role not in EMOTION_ROLES or (folder / f"{role}.csv").is_file()
+    )
 
 
 def _columns(row: type[IndexedClip] | type[IndexedRating]) -> list[str]:

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from recitative.config import Section
 from recitative.corpora.balance import BalanceConfig, balance, choose_seconds, total_seconds
-from recitative.corpora.base import MUSIC_ROLES, SOURCE_ROLES, IndexedClip
+from recitative.corpora.base import MIXES, MUSIC_ROLES, SOURCE_ROLES, IndexedClip
 from recitative.corpora.stratify import Unit, check_groups, draw, group_units
 from recitative.errors import UserError
 from recitative.files import stream_csv, write_csv
@@ -23,7 +23,6 @@ from recitative.vocabulary import QUADRANTS
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)
-SPEECH_SOURCES = ("speech-eng", "speech-man")  # of the mix
 NOTABLE = 0.02  # a part that misses its share of the role by more than this gets a note
 
 
@@ -70,7 +69,8 @@ def make_splits(
     Equal seeds give equal splits, whatever the order of the clips.
 
     Returns:
-        The rows of all five roles, sorted by id, and notes on what could not be met.
+        The rows of every role, of the index and of its mixes, sorted by id, and notes on what could
+        not be met.
 
     Raises:
         UserError: a role is empty or has an id twice, a music clip has no quadrant, or a class has
@@ -79,14 +79,21 @@ def make_splits(
     splits: dict[str, list[SplitRow]] = {}
     notes: list[str] = []
     for role in SOURCE_ROLES:
+        if role not in index:
+            continue
         clips = index[role]
         _check(role, clips)
         hours = balance_to.music_hours if role in MUSIC_ROLES else balance_to.speech_hours
         chosen, short = balance(role, clips, hours, split.balance_tolerance, seed)
         splits[role] = split_role(role, chosen, split, seed)
         notes += short + _share_notes(role, chosen, splits[role], split)
-    splits["speech-mix"], short = mix_speech(index, splits, split, balance_to.speech_hours, seed)
-    return splits, notes + short
+    for mix, sources in MIXES.items():
+        if all(role in index for role in sources):
+            splits[mix], short = mix_speech(
+                mix, index, splits, split, balance_to.speech_hours, seed
+            )
+            notes += short
+    return splits, notes
 
 
 def split_role(
@@ -141,13 +148,14 @@ def parts_for_fold(
 
 
 def mix_speech(
+    mix: str,
     index: Mapping[str, Sequence[IndexedClip]],
     splits: Mapping[str, Sequence[SplitRow]],
     split: SplitConfig,
     hours: float | None,
     seed: int,
 ) -> tuple[list[SplitRow], list[str]]:
-    """Draw ``speech-mix``: half English, half Mandarin by duration, in each part.
+    """Draw one of MIXES: half English, half Mandarin by duration, in each part.
 
     Every clip keeps the part that it has in its own language, so that a model pretrained on the
     mix has trained on nothing that the others validate on. `hours` are those of the whole mix; None
@@ -160,33 +168,34 @@ def mix_speech(
         "train": 1 - split.speech_validation,
         "validation": split.speech_validation,
     }
-    clips = {role: {clip.id: clip for clip in index[role]} for role in SPEECH_SOURCES}
-    if both := clips["speech-eng"].keys() & clips["speech-man"].keys():
+    english, mandarin = sources = MIXES[mix]
+    clips = {role: {clip.id: clip for clip in index[role]} for role in sources}
+    if both := clips[english].keys() & clips[mandarin].keys():
         raise UserError(
-            f"index/speech-eng.csv, index/speech-man.csv: {min(both)} stands in both; give the two "
+            f"index/{english}.csv, index/{mandarin}.csv: {min(both)} stands in both; give the two "
             "corpora different names or paths"
         )
     rows: list[SplitRow] = []
-    seconds = dict.fromkeys(SPEECH_SOURCES, 0.0)
+    seconds = dict.fromkeys(sources, 0.0)
     for part in share:
         there = {
             role: [clips[role][row.id] for row in splits[role] if row.split == part]
-            for role in SPEECH_SOURCES
+            for role in sources
         }
-        half = min(total_seconds(there[role]) for role in SPEECH_SOURCES)
+        half = min(total_seconds(there[role]) for role in sources)
         if hours is not None:
             half = min(half, hours * 3600 / 2 * share[part])
-        for role in SPEECH_SOURCES:
-            rng = derive_rng(seed, "split", "speech-mix", role, part)
+        for role in sources:
+            rng = derive_rng(seed, "split", mix, role, part)
             chosen = choose_seconds(there[role], half, rng)
             seconds[role] += total_seconds(chosen)
             rows += [SplitRow(clip.id, part) for clip in chosen]
     got, wanted = sum(seconds.values()), (hours or 0) * 3600
     notes = []
     if hours is not None and abs(got - wanted) > wanted * split.balance_tolerance:
-        notes.append(f"speech-mix: {hours:.4g} h asked, {got / 3600:.4g} h drawn")
-    if abs(seconds["speech-eng"] - got / 2) > got / 2 * split.balance_tolerance:
-        notes.append(f"speech-mix: {seconds['speech-eng'] / got:.1%} of its duration is English")
+        notes.append(f"{mix}: {hours:.4g} h asked, {got / 3600:.4g} h drawn")
+    if abs(seconds[english] - got / 2) > got / 2 * split.balance_tolerance:
+        notes.append(f"{mix}: {seconds[english] / got:.1%} of its duration is English")
     return sorted(rows, key=lambda row: row.id), notes
 
 

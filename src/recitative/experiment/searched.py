@@ -23,8 +23,7 @@ _SHARED["dropout"] = "encoder"
 
 def searchable(params: Params) -> dict[str, str]:
     """The parameters that can be searched, and the section of params.yaml that each stands in."""
-    arch = params.pretrain.arch
-    return _SHARED | dict.fromkeys(params.arch.model_dump(), arch)
+    return _SHARED | dict.fromkeys(params.arch.model_dump(), params.section)
 
 
 def with_values(params: Params, values: Mapping[str, Any]) -> Params:
@@ -44,7 +43,7 @@ def space_of(params: Params) -> dict[str, Dimension]:
     Raises:
         UserError: an unknown name, or a value that its section does not take.
     """
-    arch, config = params.pretrain.arch, params.search
+    arch, config = params.section, params.search
     declared, known = config.space.get(arch, {}), searchable(params)
     here = f"params.yaml: search.space.{arch}"
     for name in declared:
@@ -92,7 +91,7 @@ def with_best(params: Params, path: Path = BEST) -> tuple[Params, dict[str, str]
     """
     if not params.search.trials:
         return params, {"values_from": "params.yaml"}
-    arch, again = params.pretrain.arch, "run `recitative search`"
+    arch, again = params.section, "run `recitative search`"
     ids = path.with_name(RUNS.name)
     for file in (path, ids):
         if not file.is_file():

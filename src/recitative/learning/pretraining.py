@@ -1,7 +1,7 @@
-"""Self-supervised pretraining on unlabelled speech: which segments a model sees together."""
+"""Pretraining on speech: which segments a model sees together, and their labels where it has any."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -9,28 +9,40 @@ from torch import Tensor, nn
 
 from recitative.features.store import FeatureStore, band_statistics
 from recitative.learning.config import FitConfig, PretrainConfig
+from recitative.learning.emotions import Labels, label_array, permuted
 from recitative.learning.training import Batches
-from recitative.models import build_model, encoder_of
+from recitative.models import architecture, build_model, encoder_of
+from recitative.models.classifier import TASKS
 from recitative.models.config import ArchConfig, EncoderConfig
-from recitative.seeding import seed_everything
+from recitative.seeding import derive_rng, seed_everything
 
 
 def speech_batches(
-    store: FeatureStore, clip_ids: Sequence[str], config: ArchConfig, frames: int, hop: int
+    store: FeatureStore,
+    clip_ids: Sequence[str],
+    config: ArchConfig,
+    frames: int,
+    hop: int,
+    labels: Labels | None = None,
 ) -> Batches:
     """Examples `x` (B, K, M, T) of K segments of one utterance, and its `clip` (B,).
 
+    With `labels`, also the codes of `quadrant`, `arousal` and `valence`, each (B,), -1 where unknown.
     Utterances shorter than one example give none.
     """
     offsets = np.array(config.offsets(frames, hop))
     anchors = store.segments(clip_ids, int(offsets[-1]) + frames, hop * config.stride)
+    codes = None if labels is None else label_array(labels, clip_ids)
 
     def take(rows: np.ndarray) -> dict[str, Tensor]:
         starts = anchors.start[rows][:, None] + offsets
         x = store.gather(starts.ravel(), frames)
+        clip = anchors.clip[rows].astype(np.int64)
+        known = {} if codes is None else dict(zip(TASKS, codes[clip].T, strict=True))
         return {
             "x": torch.from_numpy(x.reshape(*starts.shape, *x.shape[1:])),
-            "clip": torch.from_numpy(anchors.clip[rows].astype(np.int64)),
+            "clip": torch.from_numpy(clip),
+            **{task: torch.from_numpy(column.copy()) for task, column in known.items()},
         }
 
     return Batches(len(anchors.start), take)
@@ -51,6 +63,7 @@ class Speech:
     parts: Mapping[str, Sequence[str]]  # ids of the clips of `train` and of `validation`
     frames: int  # of a segment
     hop: int  # frames from one segment to the next
+    labels: Labels = field(default_factory=dict)  # of emotional speech
 
 
 @dataclass(frozen=True)
@@ -74,6 +87,7 @@ def prepare(
 ) -> Pretraining:
     """Draw a model from the stream of `seed`, standardised by the training part, and its batches.
 
+    An architecture that reads emotional speech gets its labels, one that is `shuffled` permuted ones.
     With `rng`, examples of at most so many `segments` are drawn once of each part; 0: all.
     """
     seed_everything(seed)
@@ -82,8 +96,13 @@ def prepare(
     if encoder.standardize == "band":
         statistics = band_statistics(store, speech.parts["train"])
         encoder_of(model).standardize.set(*(torch.from_numpy(s) for s in statistics))
+    kind, labels = architecture(pretrain.arch), speech.labels
+    if kind.shuffled:
+        labels = permuted(labels, speech.parts["train"], derive_rng(seed, "labels"))
     train, validation = (
-        speech_batches(store, speech.parts[part], arch, frames, hop)
+        speech_batches(
+            store, speech.parts[part], arch, frames, hop, labels if kind.labelled else None
+        )
         for part in ("train", "validation")
     )
     together = len(arch.offsets(frames, hop))

@@ -1,25 +1,46 @@
-"""Models: the shared encoder, the two ways to pretrain it, the classifier on top.
+"""Models: the shared encoder, the ways to pretrain it, the classifier on top.
 
 Adding an architecture: one file with its module (`encoder`, `losses`), its section in `config.py`,
 and one entry in `ARCHITECTURES`. Importing this folder costs no torch: building a model does.
 """
 
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 from recitative.config import Section
 from recitative.errors import UserError
-from recitative.models.config import CPCConfig, EncoderConfig, SCAEConfig
+from recitative.models.config import CPCConfig, EmotionConfig, EncoderConfig, SCAEConfig
 
 if TYPE_CHECKING:
     from torch import nn
 
     from recitative.models.encoder import ConvEncoder
 
-# Name, also of the module in this folder -> the class in it and its section of params.yaml.
-ARCHITECTURES: dict[str, tuple[str, type[Section]]] = {
-    "scae": ("SCAE", SCAEConfig),
-    "cpc": ("CPC", CPCConfig),
+
+@dataclass(frozen=True)
+class Architecture:
+    """One way to pretrain the encoder."""
+
+    section: str  # of params.yaml and of `search.space`; also the module in this folder
+    model: str  # the class in it
+    config: type[Section]
+    speech: str = "speech"  # the roles that it learns from: `speech` or `emotion`
+    shuffled: bool = False  # whether the labels of the training part are permuted among its clips
+
+    @property
+    def labelled(self) -> bool:
+        """Whether it learns from labels."""
+        return self.speech == "emotion"
+
+
+ARCHITECTURES = {
+    "scae": Architecture("scae", "SCAE", SCAEConfig),
+    "cpc": Architecture("cpc", "CPC", CPCConfig),
+    "emotion": Architecture("emotion", "Emotion", EmotionConfig, "emotion"),
+    "shuffled_emotions": Architecture(
+        "emotion", "Emotion", EmotionConfig, "emotion", shuffled=True
+    ),
 }
 
 
@@ -31,14 +52,14 @@ def build_model(
     Raises:
         UserError: no such architecture.
     """
-    config_of(arch)
-    model_class: Any = getattr(import_module(f"{__name__}.{arch}"), ARCHITECTURES[arch][0])
+    known = architecture(arch)
+    model_class: Any = getattr(import_module(f"{__name__}.{known.section}"), known.model)
     model: nn.Module = model_class(encoder, config, n_mels, frames)
     return model
 
 
-def config_of(arch: str) -> type[Section]:
-    """The type of the architecture's section.
+def architecture(arch: str) -> Architecture:
+    """The architecture of this name.
 
     Raises:
         UserError: no such architecture.
@@ -48,7 +69,7 @@ def config_of(arch: str) -> type[Section]:
             f"params.yaml: pretrain.arch: unknown architecture {arch!r}; "
             f"known: {', '.join(ARCHITECTURES)}"
         )
-    return ARCHITECTURES[arch][1]
+    return ARCHITECTURES[arch]
 
 
 def encoder_of(model: "nn.Module") -> "ConvEncoder":

@@ -70,7 +70,20 @@ class CPCConfig(Section):
         return past + [first + i * hop for i in range(self.future)]
 
 
-ArchConfig = SCAEConfig | CPCConfig  # what every section has: `stride` and `offsets`
+class EmotionConfig(Section):
+    """Parameters of the supervised pretraining on emotional speech."""
+
+    trunk: tuple[PositiveInt, ...] = (128,)  # FC sizes above the code's mean and deviation
+    stride: int = Field(default=1, ge=1)  # segments from one example's start to the next's
+
+    def offsets(self, frames: int, hop: int) -> list[int]:
+        """Start of an example's only segment, in frames."""
+        return [0]
+
+
+ArchConfig = (
+    SCAEConfig | CPCConfig | EmotionConfig
+)  # what every section has: `stride` and `offsets`
 
 
 class ClassifierConfig(Section):

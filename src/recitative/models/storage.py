@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from recitative.config import Section
 from recitative.errors import UserError
 from recitative.files import atomic_path, sha256
-from recitative.models import build_model, config_of, encoder_of
+from recitative.models import architecture, build_model, encoder_of
 from recitative.models.classifier import TASKS, EmotionClassifier
 from recitative.models.config import ClassifierConfig, EncoderConfig
 from recitative.models.encoder import ConvEncoder
@@ -72,7 +72,7 @@ def build_pretrained(description: Description) -> nn.Module:
     return build_model(
         arch,
         EncoderConfig.model_validate(description["encoder"]),
-        config_of(arch).model_validate(description["config"]),
+        architecture(arch).config.model_validate(description["config"]),
         description["n_mels"],
         description["frames"],
     )

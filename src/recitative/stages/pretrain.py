@@ -1,4 +1,4 @@
-"""`recitative pretrain LANGUAGE`: self-supervised training on speech -> build/pretrain/<language>/."""
+"""`recitative pretrain LANGUAGE`: training on speech -> build/pretrain/<language>/."""
 
 import os
 from collections.abc import Iterator
@@ -16,7 +16,12 @@ from recitative.experiment import labels
 from recitative.experiment.parallel import in_parallel, stop_without
 from recitative.experiment.places import INDEX, SPLITS
 from recitative.experiment.searched import with_best
-from recitative.experiment.speech import pretrained_description, read_speech
+from recitative.experiment.speech import (
+    pretrained_description,
+    read_speech,
+    require_speech,
+    speech_role,
+)
 from recitative.experiment.work import RESULT, Work, publish_stage
 from recitative.files import atomic_folder, write_csv, write_json
 from recitative.learning.checkpoint import Checkpoint
@@ -48,12 +53,12 @@ class Training:
     @property
     def role(self) -> str:
         """What it is trained on."""
-        return f"speech-{self.language}"
+        return speech_role(self.params, self.language)
 
     @property
     def seed(self) -> int:
         """Root of its random streams."""
-        return derive_seed(self.params.seed, "pretrain", self.params.pretrain.arch, self.language)
+        return derive_seed(self.params.seed, "pretrain", self.params.section, self.language)
 
     @property
     def together(self) -> int:
@@ -68,6 +73,7 @@ def run(params: Params, language: str) -> None:
     The languages that are still to come are trained side by side with it (`compute.ahead`).
     """
     require_clean(SPLITS, INDEX, allow_leaks=params.split.leak == "released")
+    require_speech(params, *SPEECH)
     others = [other for other in SPEECH if other != language]
     publish_stage(params, "pretrain", language, others, partial(_make, params))
 

@@ -23,7 +23,7 @@ from recitative.experiment import labels as identity
 from recitative.experiment import searched
 from recitative.experiment.parallel import in_parallel, stop_without
 from recitative.experiment.places import SEARCH
-from recitative.experiment.speech import read_speech
+from recitative.experiment.speech import read_speech, require_speech, speech_role
 from recitative.experiment.work import digest, what_counts, working
 from recitative.files import atomic_path, read_json, write_csv, write_json
 from recitative.learning.checkpoint import Checkpoint
@@ -55,12 +55,17 @@ def run(params: Params, where: bool = False) -> None:
         write_search_page(searched.PAGE, "No search", {"search.trials": 0}, {})
         COPY.touch()
         return
+    role = speech_role(params, params.search.language)
+    require_speech(params, params.search.language)
+    # The control with shuffled labels takes the values that are best for the true ones.
+    same = params.pretrain.model_copy(update={"arch": params.section})
+    params = params.model_copy(update={"pretrain": same})
     # What `dvc.yaml` lists for the stage makes trials comparable, but for how many there are.
     arch, config, listed = params.pretrain.arch, params.search, what_counts(params, "search")
     del listed["params"]["search.trials"]
     key = digest({**listed, "device": str(Compute.decide(params.compute))})
     name, maximize = (
-        f"{arch}-{config.language}-{config.study}-{key[:8]}",
+        f"{arch}-{role}-{config.study}-{key[:8]}",
         criterion_of(arch).maximize,
     )
     plan = Plan(name, searched.space_of(params), maximize, params.seed, config)
@@ -104,9 +109,9 @@ def _open_run(
     known: str | None,
 ) -> AbstractContextManager[Run]:
     """A trial's run, or the study's (`all`); where there is a `known` one, it goes on."""
-    role, arch = params.search.language, params.pretrain.arch
+    role, arch = speech_role(params, params.search.language), params.pretrain.arch
     cell = identity.labels(params, Compute.decide(params.compute), "none", "none", "search", trial)
-    cell["speech_language"] = role.removeprefix("speech-")
+    cell["speech_language"] = params.search.language
     given = identity.run_params(params, cell, "pretrain", arch, "encoder", "features", "search")
     tags = {"search_study": plan.name, "search_objective": criterion_of(arch).name}
     tags |= cell | identity.provenance("search", role) | {"search_trial": trial}
@@ -183,7 +188,8 @@ class Trainings:
 
 def _fits(params: Params, folder: Path) -> list[Iterator[Epoch]]:
     """The `search.seeds` trainings of a trial, to go in step; each has a checkpoint."""
-    config, arch, role = params.search, params.pretrain.arch, params.search.language
+    config, arch = params.search, params.pretrain.arch
+    role = speech_role(params, config.language)
     speech, compute, fits = read_speech(role, params.features), Compute.decide(params.compute), []
     for index in range(config.seeds):
         seed = derive_seed(params.seed, "search", arch, role, index)
@@ -198,6 +204,7 @@ def _fits(params: Params, folder: Path) -> list[Iterator[Epoch]]:
 def _write(params: Params, plan: Plan, begun: Study, key: str) -> dict[str, Any]:
     """Write the stage's outputs from the study; give the best trial's row."""
     rows, arch, config = study.table(begun, plan), params.pretrain.arch, params.search
+    role = speech_role(params, config.language)
     complete = [row for row in rows if row["state"] == "complete"]
     found = min(complete, key=lambda row: (plan.sign * row["value"], row["trial"]))
     values, criterion = {name: found[name] for name in plan.space}, criterion_of(arch)
@@ -210,7 +217,7 @@ def _write(params: Params, plan: Plan, begun: Study, key: str) -> dict[str, Any]
         "sampler, pruner": f"{config.sampler}, {config.pruner}",
     }
     drawn = study.figures(begun, plan, criterion.name)
-    write_search_page(searched.PAGE, f"Search of {arch} on {config.language}", facts, drawn)
+    write_search_page(searched.PAGE, f"Search of {arch} on {role}", facts, drawn)
     write_csv(TRIALS, list(rows[0]), rows)
     runs = {t.number: t.user_attrs["run_id"] for t in begun.trials if "run_id" in t.user_attrs}
     write_json(searched.RUNS, {"run_id": begun.user_attrs["run_id"], "trials": runs, "key": key})

@@ -1,4 +1,4 @@
-"""The embedded corpus: synthetic speech and music in the layouts of the four original corpora.
+"""The embedded corpus: synthetic speech and music in the layouts of five original corpora.
 
 It exists so that the pipeline runs from end to end on a fresh machine, and it is called synthetic
 wherever its results are shown.
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from recitative.corpora.base import MUSIC_ROLES
 from recitative.corpora.demo.artists import write_music
+from recitative.corpora.demo.emotion import write_emotions
 from recitative.corpora.demo.plan import DemoConfig
 from recitative.corpora.demo.speech import require_espeak, write_speech
 from recitative.files import read_csv
@@ -27,6 +28,7 @@ def make_demo_corpus(folder: Path, config: DemoConfig, workers: int) -> None:
     """
     require_espeak()
     write_speech(folder, config, workers)
+    write_emotions(folder, config, workers)
     write_music(folder, config, workers)
     shutil.copyfile(Path(__file__).with_name("readme.txt"), folder / "README.txt")
 

@@ -27,6 +27,7 @@ class DemoConfig(Section):
     artists: int = Field(default=18, ge=15, le=500)  # a set
     clip_seconds: float = Field(default=12, ge=1, le=600)
     raters: int = Field(default=9, ge=2, le=99)  # a set
+    emotion_clips: int = Field(default=12, ge=0, le=1000)  # of emotional speech, a speaker
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
@@ -61,10 +62,16 @@ def plan_clips(
     places = rng.permutation(clips)
     plan = []
     for turn, (quadrant, place) in enumerate(zip(quadrants, places, strict=True)):
-        extent = np.clip(rng.normal(0.5, 0.2, size=2), 0.12, 1)
-        arousal, valence = (float(value) for value in extent * SIGNS[quadrant])
+        arousal, valence = draw_extent(quadrant, rng)
         plan.append(PlannedClip(int(place), quadrant, int(turns[turn % artists]), arousal, valence))
     return sorted(plan, key=lambda clip: clip.index)
+
+
+def draw_extent(quadrant: str, rng: np.random.Generator) -> tuple[float, float]:
+    """Arousal and valence in a quadrant, each of 0.12 to 1 in size."""
+    extent = np.clip(rng.normal(0.5, 0.2, size=2), 0.12, 1)
+    arousal, valence = (float(value) for value in extent * SIGNS[quadrant])
+    return arousal, valence
 
 
 def apportion(total: int, shares: tuple[int, ...]) -> list[int]:

@@ -26,8 +26,8 @@ class Sentence:
     spoken: str  # English text; syllables of pinyin with tone numbers
 
 
-def draw_sentence(language: Language, rng: np.random.Generator) -> Sentence:
-    """Draw one utterance of two to four clauses, about 5 to 12 s when read."""
+def draw_sentence(language: Language, rng: np.random.Generator, clauses: int = 0) -> Sentence:
+    """Draw one utterance of so many clauses; 0: of two to four, about 5 to 12 s when read."""
 
     def pick(kind: str) -> str:
         words = _words(language)[kind]
@@ -35,7 +35,7 @@ def draw_sentence(language: Language, rng: np.random.Generator) -> Sentence:
 
     draw_clause = _english_clause if language == "eng" else _mandarin_clause
     words: list[str] = []
-    for clause in range(int(rng.choice(CLAUSES, p=CLAUSE_SHARES[language]))):
+    for clause in range(clauses or int(rng.choice(CLAUSES, p=CLAUSE_SHARES[language]))):
         if clause:
             words += [",", pick("joints")]
         words += draw_clause(pick, rng)

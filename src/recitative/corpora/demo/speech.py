@@ -64,6 +64,9 @@ class Speaker:
         return "F" if self.variant in ("f1", "f4", "Annie", "linda", "steph") else "M"
 
 
+Voice = Callable[[Sentence, Speaker], NDArray[np.float32]]
+
+
 def write_speech(folder: Path, config: DemoConfig, workers: int) -> None:
     """Write LibriSpeech's and AISHELL-1's layout below `folder`.
 
@@ -129,12 +132,11 @@ def speak(
     Raises:
         UserError: espeak-ng is not installed, or cannot read its voices.
     """
-    read, rate = _open_espeak(f"{VOICES[language]}+{speaker.variant}", speaker)
+    read = open_voice(language, speaker.variant)
     spoken = 0.0
     while spoken < seconds:
         sentence = draw_sentence(language, rng)
-        samples = soxr.resample(read(sentence.spoken), rate, SAMPLE_RATE, quality="HQ")
-        samples = _place_in_room(samples, speaker, rng)
+        samples = place_in_room(read(sentence, speaker), speaker, rng)
         spoken += len(samples) / SAMPLE_RATE
         yield sentence, samples
 
@@ -154,8 +156,15 @@ def require_espeak() -> None:
         ) from error
 
 
-def _open_espeak(voice: str, speaker: Speaker) -> tuple[Callable[[str], NDArray[np.float32]], int]:
-    """A function from text to samples in [-1, 1), and their rate in Hz."""
+def open_voice(language: Language, variant: str) -> Voice:
+    """A function that reads a sentence at a speaker's rate, pitch and range: at 16 kHz, in [-1, 1).
+
+    To be called once in a process.
+
+    Raises:
+        UserError: espeak-ng is not installed, or cannot read its voices.
+    """
+    voice = f"{VOICES[language]}+{variant}"
     require_espeak()
     import espeakng_loader
 
@@ -167,9 +176,6 @@ def _open_espeak(voice: str, speaker: Speaker) -> tuple[Callable[[str], NDArray[
             f"{voices}: espeak-ng cannot read its voice {voice} there; it takes paths of up to 150 "
             "characters: move the environment to a shorter path, or install espeakng-loader again"
         )
-    library.espeak_SetParameter(_RATE, speaker.rate, 0)
-    library.espeak_SetParameter(_PITCH, speaker.pitch, 0)
-    library.espeak_SetParameter(_RANGE, speaker.pitch_range, 0)
     blocks: list[bytes] = []
 
     def collect(samples: int | None, count: int, events: int | None) -> int:
@@ -179,19 +185,24 @@ def _open_espeak(voice: str, speaker: Speaker) -> tuple[Callable[[str], NDArray[
 
     callback = _Callback(collect)
 
-    def read(text: str) -> NDArray[np.float32]:
+    def read(sentence: Sentence, speaker: Speaker) -> NDArray[np.float32]:
         blocks.clear()
+        library.espeak_SetParameter(_RATE, speaker.rate, 0)
+        library.espeak_SetParameter(_PITCH, speaker.pitch, 0)
+        library.espeak_SetParameter(_RANGE, speaker.pitch_range, 0)
         library.espeak_SetSynthCallback(callback)
-        content = text.encode() + b"\0"
+        content = sentence.spoken.encode() + b"\0"
         size = ctypes.c_size_t(len(content))
         library.espeak_Synth(content, size, 0, _CHARACTERS, 0, _UTF8, None, None)
-        samples = np.frombuffer(b"".join(blocks), dtype=np.int16)
-        return samples.astype(np.float32) / np.float32(32768)
+        raw = np.frombuffer(b"".join(blocks), dtype=np.int16)
+        samples = raw.astype(np.float32) / np.float32(32768)
+        heard: NDArray[np.float32] = soxr.resample(samples, rate, SAMPLE_RATE, quality="HQ")
+        return heard
 
-    return read, int(rate)
+    return read
 
 
-def _place_in_room(
+def place_in_room(
     samples: NDArray[np.float32], speaker: Speaker, rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """Tilt the spectrum, add the room's decaying answer and its noise, and set the level."""

@@ -66,7 +66,7 @@ class SearchConfig(Section):
     epochs: int = Field(default=3, gt=0)  # a trial
     seeds: int = Field(default=1, gt=0)  # trainings that a trial is averaged over
     max_segments: int = Field(default=0, ge=0)  # of speech a training sees; 0: all
-    language: Literal["speech-eng", "speech-man", "speech-mix"] = "speech-mix"
+    language: Literal["eng", "man", "mix"] = "mix"
     study: str = Field(default="main", pattern=r"^[A-Za-z0-9_.-]+$")  # label; a new one starts anew
     generation: int = Field(default=4, gt=0)  # trials asked for at once, whatever the workers
     sampler: Literal["gp", "tpe", "random"] = "gp"
