@@ -26,6 +26,7 @@ from recitative.experiment.work import RESULT, Work, publish_stage
 from recitative.files import atomic_folder, write_csv, write_json
 from recitative.learning.checkpoint import Checkpoint
 from recitative.learning.compute import Compute
+from recitative.learning.pretext import pretext_checks
 from recitative.learning.pretraining import Pretraining, prepare
 from recitative.learning.ranks import Ranks, launch
 from recitative.learning.training import ALONE, Epoch, fit
@@ -165,6 +166,11 @@ def _train(training: Training, work: Path, ranks: Ranks = ALONE) -> None:
         save_weights(folder / "model.safetensors", made.model)
         write_json(folder / "model.json", pretrained_description(params) | {"language": language})
         write_csv(folder / "history.csv", list(history[0]), history)
+        checks = pretext_checks(made, params.features.segment_hop, training.seed)
+        write_json(folder / "pretext.json", checks)
+        tracked.log_metrics({f"pretext_{name}": value for name, value in checks.items()})
+        said = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in checks.items())
+        click.echo(f"{arch} {language}, its task: {said}")
         # Few, because each is a column of `dvc exp show`, once a language; history.csv has the rest.
         shown = {name: kept[name] for name in SHOWN if kept.get(name) is not None}
         write_json(folder / "metrics.json", shown | {"epochs": len(history)})
