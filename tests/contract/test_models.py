@@ -14,9 +14,16 @@ import tiny
 from recitative.errors import UserError
 from recitative.models import ARCHITECTURES, build_model, encoder_of
 from recitative.models.classifier import TASKS, EmotionClassifier, TimePooling
-from recitative.models.config import ClassifierConfig, CPCConfig, EncoderConfig, SCAEConfig
+from recitative.models.config import (
+    ClassifierConfig,
+    CPCConfig,
+    EmotionConfig,
+    EncoderConfig,
+    SCAEConfig,
+)
 from recitative.models.cpc import CPC
 from recitative.models.dropout import Dropout
+from recitative.models.emotion import Emotion
 from recitative.models.encoder import ConvEncoder, Standardize, TimeBatchNorm
 from recitative.models.scae import SCAE
 from recitative.models.storage import (
@@ -357,6 +364,12 @@ def test_the_documented_models_are_those_of_the_code(models_page: str) -> None:
         ("decoder", "1×128×31", parameters(scae.decoder)),
         ("SCAE", "1×128×31", parameters(scae)),
         ("SCAE, `batch_norm: time`", "1×128×31", parameters(released)),
+    ]
+    emotion = Emotion(EncoderConfig(), EmotionConfig(), 128, 31)
+    assert documented(models_page, "Emotion") == [
+        ("encoder", "128×2×31", parameters(emotion.encoder)),
+        ("FC 128 and three softmax layers", "8", parameters(emotion.heads)),
+        ("Emotion", "8", parameters(emotion)),
     ]
     assert documented(models_page, "CPC") == [
         ("convolutions of the encoder", "128×4×31", parameters(cpc.encoder.conv)),

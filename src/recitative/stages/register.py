@@ -22,6 +22,7 @@ from recitative.evaluation.statistics import Estimate
 from recitative.experiment.places import CONTROLS, DATA, INDEX, REGISTRY, SPLITS, TRANSFER
 from recitative.files import atomic_folder, read_json, write_json
 from recitative.learning.config import TRANSFER_MODES
+from recitative.models import architecture
 from recitative.models.storage import DESCRIPTION, weights_path
 from recitative.params import Params
 from recitative.seeding import derive_rng
@@ -219,10 +220,12 @@ def _about(
     figures = ", ".join(
         f"{task} {e.value:.3f} [{e.low:.3f}, {e.high:.3f}]" for task, e in scores.items()
     )
+    role = f"{architecture(cell.description['arch']).speech}-{speech}"
+    kind = "emotional speech" if role.startswith("emotion") else "speech"
     lines = [
         f"The average of {len(members)} networks ({repeats} repeats, {folds} fold{'s' * (folds > 1)}): "
         f"{cell.description['arch'].upper()}, {cell.mode}, {cell.pairing}, protocol {params.protocol}.",
-        f"Pretrained on {LANGUAGES[speech]} speech{heard.get(f'speech-{speech}', '')}, trained on "
+        f"Pretrained on {LANGUAGES[speech]} {kind}{heard.get(role, '')}, trained on "
         f"{LANGUAGES[music]} music{heard.get(f'music-{music}', '')}.",
         f"Macro F on {songs} test songs, 95 % interval: {figures}."
         + (" No network has a say on a song that it was trained on." if folds > 1 else ""),
