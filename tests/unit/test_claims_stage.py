@@ -74,7 +74,7 @@ def judged(params):
 
 def test_one_architecture_is_judged_as_far_as_it_goes(project, monkeypatch, capsys):
     found = judged(fast(monkeypatch))
-    assert len(found) == 18
+    assert len(found) == 19
     assert found["1"]["verdict"] != "not testable here"
     assert sorted(found["1"]["run_ids"])[:2] == [
         "eng2eng-feature_extraction-0",
@@ -82,6 +82,12 @@ def test_one_architecture_is_judged_as_far_as_it_goes(project, monkeypatch, caps
     ]
     assert found["6a"]["command"] == "dvc exp run -S pretrain.arch=cpc"
     assert found["11"]["verdict"] == "not testable here"  # no listeners in this index
+    assert found["14"]["command"] == "dvc exp run -S pretrain.arch=emotion"
+    assert "two repeats say little about how much trainings vary" in found["1"]["notes"]
+    rows = read_csv(Path("build/claims/power.csv"))
+    assert [*rows[0]] == ["songs", "repeats", "points"]
+    assert len(rows) == 40
+    assert all(0 < float(row["points"]) <= 100 for row in rows)
     effects = read_json(Path("build/claims/overall.json"))
     assert {(c["term"], c["level"]) for c in effects["coefficients"]} == {
         ("setting", "cross"),

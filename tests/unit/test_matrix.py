@@ -1,4 +1,4 @@
-"""The whole matrix: one family of comparisons, the printed figures under their true task."""
+"""The whole matrix: comparisons as each experiment has them, printed figures under their true task."""
 
 import json
 from dataclasses import astuple
@@ -11,7 +11,6 @@ from recitative.errors import UserError
 from recitative.evaluation import EvaluateConfig
 from recitative.evaluation.claims import CellName
 from recitative.evaluation.comparisons import CellKey, compare
-from recitative.evaluation.statistics import holm
 from recitative.evaluation.summary import (
     MATRIX_COLUMNS,
     MATRIX_TEST_COLUMNS,
@@ -68,7 +67,7 @@ def tables_of(rows, tests, stands_for):
     return paper_tables(read_cells(as_text(rows), runs=RUNS), families, known)
 
 
-def test_each_part_is_what_the_experiment_itself_reports_corrected_over_all(whole):
+def test_each_part_is_what_the_experiment_itself_reports(whole):
     cells, rows, tests = whole
     assert {tuple(sorted(row)) for row in rows} == {tuple(sorted(MATRIX_COLUMNS))}
     assert {tuple(sorted(row)) for row in tests} == {tuple(sorted(MATRIX_TEST_COLUMNS))}
@@ -83,10 +82,7 @@ def test_each_part_is_what_the_experiment_itself_reports_corrected_over_all(whol
     here = [row for row in tests if row["arch"] == "cpc"]
     own = compare(alone, CONFIG, 1)
     for row, other in zip(here, own, strict=True):
-        assert (row["difference"], row["p_songs"]) == (other["difference"], other["p_songs"])
-        assert row["p_holm"] >= other["p_holm"]  # a larger family
-    corrected = holm([max(row["p_songs"], row["p_repeats"]) for row in tests])
-    assert [row["p_holm"] for row in tests] == pytest.approx(list(corrected))
+        assert row == {"experiment": "demo"} | other  # another architecture changes no p
 
 
 def test_cells_on_other_songs_are_refused(whole):

@@ -79,7 +79,7 @@ MLFLOW = MlflowLinks("http://127.0.0.1:5000", "1")
 CLAIM = {
     "claim": "1", "sentence": "Intra beats cross.", "source": "hypothesis", "verdict": "undecided",
     "test": "bootstrap", "unit": "points of macro F", "effect": 1.25, "low": -3.0, "high": 5.5,
-    "p": 0.5, "p_holm": 1.0, "songs": 24, "songs_needed": 300, "parts": [], "run_ids": ["a", "b"],
+    "p": 0.5, "p_corrected": 1.0, "songs": 24, "parts": [], "run_ids": ["a", "b"],
     "notes": [], "missing": None, "command": None,
 }  # fmt: skip
 CONTROLS = ("random_encoder", "scratch", "majority")
@@ -281,7 +281,7 @@ def test_a_difference_counts_only_where_interval_and_p_agree(
 
 def test_the_intra_cell_stands_first_in_both_languages_of_music() -> None:
     columns = {"task": "quadrant", "arch": "scae", "a_mode": "full", "b_mode": "full"}
-    numbers = {"songs": "9", "difference": "4", "low": "-1", "high": "7", "p_holm": "0.5"}
+    numbers = {"songs": "9", "difference": "4", "low": "-1", "high": "7", "p_corrected": "0.5"}
     pairs = [("eng", "eng2eng", "man2eng"), ("man", "eng2man", "man2man")]
     english, mandarin = read_comparisons(
         columns | numbers | {"music_language": m, "a_pairing": a, "b_pairing": b}
@@ -305,11 +305,6 @@ def test_answers_are_never_more_than_their_comparisons() -> None:
     assert word(comparison(), open_, open_) == "In 1 of 3 comparisons"
     assert word(lost, lost) == "No"
     assert word(comparison(), lost, open_) == "Mixed"
-    sentence = answers([open_])[0].sentence
-    assert "not “no effect”" in sentence
-    # Half-width 8 points on 100 songs; for 5 points (8/5)² as many.
-    assert "±8 points" in sentence
-    assert "at least 260 songs" in sentence
 
 
 def test_planted_effects_are_found_and_planted_nothing_is_undecided() -> None:
@@ -526,8 +521,8 @@ def test_agreement_by_quadrant_takes_recalls_of_the_right_cells(evidence: Conten
 def test_claim_eleven_stands_by_the_listeners(evidence: Content) -> None:
     claim = {
         "claim": "11", "sentence": "They agree less.", "source": "Section 4.1", "verdict": "refuted",
-        "effect": -0.2, "low": -0.3, "high": -0.1, "unit": "alpha", "p_holm": 0.01, "test": "t",
-        "notes": [], "missing": "", "command": "", "songs_needed": None, "songs": 60, "run_ids": [],
+        "effect": -0.2, "low": -0.3, "high": -0.1, "unit": "alpha", "p_corrected": 0.01, "test": "t",
+        "notes": [], "missing": "", "command": "", "songs": 60, "run_ids": [],
     }  # fmt: skip
     text = render(Content(**{**vars(evidence), "claims": [claim], "listeners": LISTENERS}))
     section = text[text.index('id="listeners"') : text.index('id="data"')]
@@ -539,7 +534,7 @@ def test_kinds_of_labels_stand_beside_each_other(evidence: Content) -> None:
     row = {
         "music_language": "eng", "mode": "full", "pairing": "man2eng", "a_labels": "majority",
         "b_labels": "soft", "songs": 17, "difference": -12.0, "low": -20.0, "high": -4.0,
-        "p_songs": 0.01, "p_repeats": 0.02, "p_holm": 0.04,
+        "p_songs": 0.01, "p_repeats": 0.02, "p_corrected": 0.04,
     }  # fmt: skip
     text = render(Content(**{**vars(evidence), "labels": [row]}))
     Page(text)

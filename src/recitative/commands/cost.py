@@ -250,14 +250,19 @@ def _run_once(folder: str) -> float:
 
 def _compared(params: Params) -> float:
     """One paired difference, on as many songs as will be tested."""
-    from recitative.evaluation.contrasts import paired_difference
+    from recitative.evaluation.contrasts import contrast, pair, permutation_p
 
     songs = max(10, round(0.3 * _hours(params)[1] * 3600 / SONG_SECONDS))
     rng = np.random.default_rng(0)
     true = rng.integers(4, size=songs)
     a, b = (rng.integers(4, size=(params.transfer.repeats, songs)) for _ in range(2))
-    draws = params.evaluate.draws
-    return timeit(lambda: paired_difference(true, a, b, 4, rng, draws=draws), number=1)
+    draws, sets = params.evaluate.draws, pair(true, a, b)
+
+    def compare() -> None:
+        contrast(sets, 4, rng, draws=draws)
+        permutation_p(sets, 4, rng, draws=draws)
+
+    return timeit(compare, number=1)
 
 
 def estimate(params: Params, machine: Machine) -> Iterator[Line]:

@@ -4,14 +4,11 @@ A contrast is the mean over music sets of the mean over pairs of cells of F(a) -
 song-level macro F. Pairs on one music set share their songs, and one cell may stand in several
 pairs (a control against every pairing), so they are resampled together; music sets are independent.
 
-An interval draws songs for all cells alike, and repeats anew. Drawing repeats as they are, as for
-one cell, would count the chance of a song in a repeat twice (Owen 2007, the pigeonhole bootstrap).
-There it hardly shows beside the songs' own difficulty; that cancels in a difference, and intervals
-come out up to twice too wide. So the effect of a repeat is drawn by its own variance: that between
-the repeats, less half of what songs alone add to it, with Student's t for the few repeats there
-are. Half: an unbiased estimate cut off at 0 errs too often. In simulations of two equal cells of 4
-repeats and 250 songs the 95 % interval misses 0 in 3 to 6 %, however much the trainings vary; with
-2 repeats in 1 to 7 %. A cell with one repeat (a control that knows no chance) is taken as it stands.
+An interval draws songs for all cells alike, and adds the chance of training by its own variance
+(`statistics.spreads`), so that the chance of a song in one repeat, which the songs' draws have already,
+does not count twice, as it would if repeats were drawn as they are (Owen 2007, the pigeonhole
+bootstrap). A cell with one repeat (a control that knows no chance) is taken as it stands.
+docs/statistics.md has the formulas, and how often the interval holds the truth in simulations.
 
 Shapes: S songs of a set, R repeats, D draws, K classes.
 """
@@ -30,12 +27,17 @@ from recitative.evaluation.metrics import Codes, Floats
 from recitative.evaluation.statistics import (
     CHUNK,
     DRAWS,
+    EDGE,
     Decisions,
     Resampled,
+    Spread,
     interval,
     song_draws,
     tail_p,
+    training_noise,
+    widening,
 )
+from recitative.evaluation.statistics import spreads as pool
 
 MARGIN = 3.0  # points of macro F within which two cells count as similar
 POINTS = 100.0  # points of macro F in 1.0
@@ -67,7 +69,7 @@ class Contrast:
     high: float
     songs: int  # of all sets together
     resampled: Resampled
-    draws: Floats  # (D,) bootstrap over songs and repeats
+    draws: Floats  # (D,) over songs and repeats, each in (-100, 100)
 
     @property
     def p_repeats(self) -> float:
@@ -85,85 +87,67 @@ class Contrast:
         return min(1.0, 2 * min(tail_p(off <= margin), tail_p(off >= -margin)))
 
 
-def contrast(
-    sets: Sequence[SongSet], classes: int, rng: np.random.Generator, *, draws: int = DRAWS
-) -> Contrast:
-    """The mean difference with its interval, songs and repeats resampled in at least 100 draws.
+def pair(true: ArrayLike, a: ArrayLike, b: ArrayLike) -> list[SongSet]:
+    """The sets of a contrast of one pair: (S,) true codes, (Ra, S) and (Rb, S) decided ones."""
+    return [SongSet(np.asarray(true), {"a": np.asarray(a), "b": np.asarray(b)}, [("a", "b")])]
 
-    The variance between repeats is pooled over all cells with several repeats.
+
+def contrast(
+    sets: Sequence[SongSet],
+    classes: int,
+    rng: np.random.Generator,
+    *,
+    draws: int = DRAWS,
+    spreads: Mapping[Any, Spread] | None = None,
+) -> Contrast:
+    """The mean difference with its interval, in at least 100 draws over songs and trainings.
+
+    On the scale of Fisher's z: songs drawn, widened for few songs, plus the chance of training.
+    `spreads` has each cell's by its name; without it, all cells here count as of one kind.
 
     Raises:
         UserError: there is no pair, or shapes or codes do not fit.
     """
     if not sets or not all(one.pairs for one in sets):
         raise UserError("a contrast without a pair of cells: evaluate more cells first")
-    by_songs, value = np.zeros(draws), 0.0
-    between, noise, freedom, leverage = 0.0, 0.0, 0, 0.0
-    for one in sets:
-        weights = one.weights()
-        cells = {name: Decisions.of(one.true, one.predicted[name], classes) for name in weights}
-        width = max(cell.width for cell in cells.values())
-        drawn: dict[Any, list[Floats]] = {name: [] for name in cells}
+    cells = {
+        (at, name): Decisions.of(one.true, one.predicted[name], classes)
+        for at, one in enumerate(sets)
+        for name in one.weights()
+    }
+    pooled = pool(cells, lambda _: "all") if spreads is None else None
+    by_songs, value, trainings = np.zeros(draws), 0.0, []
+    for at, one in enumerate(sets):
+        weights = {name: weight / len(sets) for name, weight in one.weights().items()}
+        width = max(cells[at, name].width for name in weights)
+        drawn: dict[Any, list[Floats]] = {name: [] for name in weights}
         for counts in song_draws(len(one.true), width, draws, rng):
-            for name, cell in cells.items():
-                drawn[name].append(cell.macro_f1(counts))
-        for name, cell in cells.items():
-            weight, f1 = weights[name] / len(sets), np.concatenate(drawn[name])
-            by_songs += weight * f1.mean(axis=1)
+            for name, found in drawn.items():
+                found.append(cells[at, name].macro_f1(counts).mean(axis=1))
+        for name, weight in weights.items():
+            cell = cells[at, name]
+            by_songs += weight * np.concatenate(drawn[name])
             value += weight * cell.observed()
+            spread = pooled[at, name] if pooled is not None else (spreads or {})[name]
             if cell.repeats > 1:
-                between += float(cell.by_repeat().var() * cell.repeats)
-                noise += float(f1.var(axis=1).mean() * cell.repeats)
-                freedom += cell.repeats - 1
-                leverage += weight**2 / cell.repeats
-    if freedom:
-        observed = between / freedom
-        variance = max(0.0, observed - (noise / freedom - observed) / 2)
-        by_songs = by_songs + math.sqrt(variance * leverage) * rng.standard_t(freedom, size=draws)
-    points = np.asarray(POINTS * by_songs)
-    low, high = interval(points, 0.025)
+                trainings.append((spread, weight**2 / cell.repeats))
     songs = sum(len(one.true) for one in sets)
-    resampled: Resampled = "songs and repeats" if freedom else "songs"
+    z, centre = (np.arctanh(np.clip(d, EDGE - 1, 1 - EDGE)) for d in (by_songs, np.array(value)))
+    noise = training_noise(trainings, draws, rng) * np.cosh(centre) ** 2
+    points = POINTS * np.tanh(centre + widening(songs, len(sets)) * (z - centre) + noise)
+    low, high = interval(points, 0.025)
+    resampled: Resampled = "songs and repeats" if trainings else "songs"
     return Contrast(POINTS * value, low, high, songs, resampled, points)
-
-
-@dataclass(frozen=True)
-class Difference(Contrast):
-    """Cell a minus cell b, with a second test: may chance among the songs alone explain it?"""
-
-    p_songs: float  # a difference counts only where the larger of this and p_repeats is small
-
-
-def paired_difference(
-    true: ArrayLike,
-    predicted_a: ArrayLike,
-    predicted_b: ArrayLike,
-    classes: int,
-    rng: np.random.Generator,
-    *,
-    draws: int = DRAWS,
-) -> Difference:
-    """How much better a is than b on the same songs, in points: the contrast of one pair.
-
-    `p_songs` by itself asks about these trainings only: where trainings vary by 2 to 4 points it
-    finds a difference between two equal methods in 18 to 40 % of simulations.
-
-    Codes are (S,) true ones and (Ra, S) and (Rb, S) decided ones, songs in one order; `draws` are
-    of the bootstrap and of the permutations each, at least 100.
-
-    Raises:
-        UserError: shapes or codes do not fit, or there are too few draws.
-    """
-    cells = {"a": np.asarray(predicted_a), "b": np.asarray(predicted_b)}
-    pair = [SongSet(np.asarray(true), cells, [("a", "b")])]
-    found = contrast(pair, classes, rng, draws=draws)
-    return Difference(**vars(found), p_songs=permutation_p(pair, classes, rng, draws=draws))
 
 
 def permutation_p(
     sets: Sequence[SongSet], classes: int, rng: np.random.Generator, *, draws: int = DRAWS
 ) -> float:
     """Two-sided p of exchanging, song by song, what stands under a with what stands under b.
+
+    By itself it asks about these trainings only: where trainings vary by 2 to 4 points it finds a
+    difference between two equal methods in 18 to 40 % of simulations. So a difference counts only
+    where the larger of this and `Contrast.p_repeats` is small.
 
     A song is exchanged in all its pairs at once, since decisions on one song are no independent
     evidence. Unequal numbers of repeats are tiled to their least common multiple, which leaves both

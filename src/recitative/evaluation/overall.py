@@ -1,4 +1,4 @@
-"""The overall effect of language: one mixed model over every transferred cell.
+"""An appendix: one mixed model over every transferred cell, on which no verdict depends.
 
 The claims compare cells; this asks of all of them together how much the setting (intra, cross, mix),
 the architecture and the transfer mode change whether a song is recognised.
@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from recitative.errors import UserError
 from recitative.evaluation.claims import FE, FULL, CellName
 from recitative.evaluation.metrics import song_decisions
+from recitative.evaluation.statistics import EDGE
 from recitative.vocabulary import setting_of
 
 FACTORS = {"setting": "intra", "arch": "scae", "transfer_mode": "feature_extraction"}  # baselines
@@ -129,15 +131,18 @@ def mixed_model(table: pd.DataFrame) -> MixedModel:
     fitted, complaint = _fit(formula, data, repeated)
     if complaint:
         statements.append(complaint)
-    bounds = 100 * np.asarray(fitted.conf_int(alpha=0.05))
     names = list(fitted.model.exog_names)
+    estimates = np.clip(np.asarray(fitted.params)[: len(names)], EDGE - 1, 1 - EDGE)
+    z = np.arctanh(estimates)  # Fisher's: bounds stay in ±100
+    errors = np.asarray(fitted.bse)[: len(names)] * np.cosh(z) ** 2
     coefficients = []
     for factor, baseline in factors.items():
         for level in sorted(set(data[factor]) - {baseline}):
             at = names.index(f"C({factor}, Treatment({baseline!r}))[T.{level}]")
-            low, high = (float(value) for value in bounds[at])
-            estimate = 100 * float(np.asarray(fitted.params)[at])
-            p = float(np.asarray(fitted.pvalues)[at])
+            half = stats.norm.ppf(0.975) * errors[at]
+            low, high = (float(100 * np.tanh(end)) for end in (z[at] - half, z[at] + half))
+            p = float(2 * stats.norm.sf(abs(z[at]) / errors[at]))
+            estimate = float(100 * estimates[at])
             coefficients.append(Coefficient(factor, level, baseline, estimate, low, high, p))
     return MixedModel(tuple(coefficients), tuple(statements))
 

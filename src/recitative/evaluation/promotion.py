@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from recitative.evaluation.contrasts import paired_difference
+from recitative.evaluation.contrasts import contrast, pair
 from recitative.evaluation.metrics import LABELS, PROBABILITIES, TASKS, decide, score, to_song_level
 from recitative.evaluation.statistics import Estimate, bootstrap_interval
 
@@ -123,7 +123,7 @@ def above_champion(
         )
     true, ours = candidate.at(shared)
     _, theirs = champion.at(shared)
-    found = paired_difference(true, ours[None], theirs[None], CLASSES, rng, draws=draws)
+    found = contrast(pair(true, ours[None], theirs[None]), CLASSES, rng, draws=draws)
     scores = [float(score(true, one, "quadrant").macro.f1) for one in (ours, theirs)]
     return Gate(
         name,
@@ -138,9 +138,8 @@ def beside(
 ) -> Gate:
     """Whether the candidate beats a control on the same songs: reported, never a condition."""
     _, theirs = control.at(candidate.digests)
-    found = paired_difference(
-        candidate.true, candidate.predicted[None], theirs[None], CLASSES, rng, draws=draws
-    )
+    sets = pair(candidate.true, candidate.predicted[None], theirs[None])
+    found = contrast(sets, CLASSES, rng, draws=draws)
     return Gate(
         f"beats_{name}",
         found.low > 0,

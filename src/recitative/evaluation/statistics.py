@@ -1,27 +1,37 @@
-"""How sure a score is: intervals, correction, and what `contrasts` is built of.
+"""How sure a score is: intervals, correction, and what `contrasts` is built of (docs/statistics.md).
 
 Everything works on songs, the unit that was sampled: segments of one song are no new evidence. A
-cell was trained several times, and another training would give another figure, so intervals
-resample songs *and* repeats. Macro F is over all K classes, absent ones included, as in `metrics`.
+cell was trained several times, and another training would give another figure. Macro F is over all K
+classes, absent ones included, as in `metrics`.
+
+An interval draws songs, the mean over the repeats, and adds the chance of training by its own
+variance, which `spreads` estimates from all cells of one kind. Both happen on a scale without ends
+(the logit of F, Fisher's z of a difference), so that no interval leaves the possible range.
 
 Shapes: S songs, R repeats, K classes, D draws. Decisions are integer codes in 0..K-1.
 """
 
 import math
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import special, stats
 
 from recitative.errors import UserError
 from recitative.evaluation.metrics import Floats, macro_f1_from_confusion
 
 Resampled = Literal["songs and repeats", "songs"]
+Name = TypeVar("Name", bound=Hashable)
 
 DRAWS = 2000
 CHUNK = 4_000_000  # numbers held at once by a draw-by-song array: 32 MB
+LEVEL = 0.05  # a difference counts at a corrected p of at most this
+MOST_VALUES = 13  # 8,191 subsets
+EDGE = 1e-9  # a drawn F or difference stays this far from the ends, whose logit is infinite
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,66 @@ class Estimate:
     resampled: Resampled  # "songs" where there was one repeat only
 
 
+@dataclass(frozen=True)
+class Spread:
+    """How much the trainings of one kind of cell vary, what the choice of songs adds taken off."""
+
+    kind: Hashable
+    variance: float  # of one training's macro F, at least 0
+    freedom: int  # degrees of freedom behind it; 0: one repeat, nothing is known
+
+    def __post_init__(self) -> None:
+        if not self.freedom and self.variance:
+            raise UserError(f"{self.kind}: a variance of trainings without repeats; evaluate anew")
+
+
+def spreads(
+    cells: Mapping[Name, "Decisions"], kind: Callable[[Name], Hashable]
+) -> dict[Name, Spread]:
+    """The spread of each cell's kind, pooled over all cells of the kind: more than a pair's own.
+
+    Two repeats of one cell say next to nothing about the variance between trainings (one degree of
+    freedom); R repeats of C cells have C (R - 1).
+    """
+    groups: dict[Hashable, list[Name]] = defaultdict(list)
+    for name in cells:
+        groups[kind(name)].append(name)
+    found: dict[Name, Spread] = {}
+    for group, names in groups.items():
+        freedom = sum(cells[name].repeats - 1 for name in names)
+        left = sum((cells[name].repeats - 1) * cells[name].between() for name in names)
+        spread = Spread(group, max(0.0, left / freedom) if freedom else 0.0, freedom)
+        found |= dict.fromkeys(names, spread)
+    return found
+
+
+def training_noise(
+    parts: Iterable[tuple[Spread, float]], draws: int, rng: np.random.Generator
+) -> Floats | float:
+    """What the chance of training adds to each of (D,) draws; 0 where no cell has repeats.
+
+    `parts` has each cell's spread and its weight² / R. Student's t, with Satterthwaite's (1946)
+    degrees of freedom over the kinds.
+    """
+    by_kind: dict[Spread, float] = defaultdict(float)
+    for spread, share in parts:
+        by_kind[spread] += spread.variance * share
+    total = sum(by_kind.values())
+    if not total:
+        return 0.0
+    freedom = total**2 / sum(v**2 / one.freedom for one, v in by_kind.items() if v)
+    return np.asarray(math.sqrt(total) * rng.standard_t(freedom, size=draws))
+
+
+def widening(songs: int, sets: int = 1) -> float:
+    """By how much the percentiles of a bootstrap over few songs are too close (Hesterberg 2015)."""
+    freedom = songs - sets
+    if freedom < 1:
+        return 1.0
+    student = float(stats.t.ppf(0.975, freedom) / stats.norm.ppf(0.975))
+    return math.sqrt(songs / freedom) * student
+
+
 def bootstrap_interval(
     true: ArrayLike,
     predicted: ArrayLike,
@@ -41,65 +111,54 @@ def bootstrap_interval(
     rng: np.random.Generator,
     *,
     draws: int = DRAWS,
+    spread: Spread | None = None,
 ) -> Estimate:
-    """95 % percentile interval of one cell's macro F, songs and repeats resampled.
+    """95 % interval of one cell's macro F over songs and trainings, inside [0, 1].
 
-    A draw takes songs with replacement, the same for every repeat, and repeats with replacement
-    (Davison and Hinkley 1997, section 3.8). Of R repeats R - 1 are drawn, which makes the variance
-    between them unbiased (Rao and Wu 1988): with R of 4 it would be a quarter too small. One repeat
-    says nothing about repeats: then only songs are drawn.
-
-    Codes are (S,) true and (R, S) predicted ones; `draws` at least 100.
+    On the logit scale: the draws over songs, widened for few songs, plus the chance of training. Macro F
+    of few songs is too low on average, and more so where a class is missing in a draw: the upper end
+    has that taken off. The lower one keeps it, since a class of one song says nothing. Where every
+    decision is right, or every one wrong, no draw differs: the interval is then the exact binomial
+    one of the songs. Codes are (S,) true and (R, S) predicted ones; `draws` at least 100; `spread` that
+    of the cell's kind, else from its own repeats. One repeat says nothing about trainings.
 
     Raises:
         UserError: shapes or codes do not fit, or there are too few draws.
     """
     cell = Decisions.of(true, predicted, classes)
     f1 = np.concatenate(
-        [cell.macro_f1(weights) for weights in song_draws(len(cell.hits), cell.width, draws, rng)]
+        [
+            cell.macro_f1(weights).mean(axis=1)
+            for weights in song_draws(len(cell.hits), cell.width, draws, rng)
+        ]
     )
-    both = cell.repeats > 1
+    known = spread or spreads({"": cell}, lambda name: name)[""]
+    both = cell.repeats > 1 and known.freedom > 0
+    resampled: Resampled = "songs and repeats" if both else "songs"
+    value, songs = cell.observed(), len(cell.hits)
+    if not EDGE < value < 1 - EDGE:
+        end = 0.025 ** (1 / songs)
+        low, high = (0.0, 1 - end) if value < EDGE else (end, 1.0)
+        return Estimate(value, low, high, resampled)
+    centre, width = special.logit(value), widening(songs)
+    logits = centre + width * (special.logit(f1.clip(EDGE, 1 - EDGE)) - centre)
     if both:
-        chosen = rng.integers(cell.repeats, size=(draws, cell.repeats - 1))
-        f1 = np.take_along_axis(f1, chosen, axis=1)
-    low, high = interval(f1.mean(axis=1), 0.025)
-    return Estimate(cell.observed(), low, high, "songs and repeats" if both else "songs")
+        noise = training_noise([(known, 1 / cell.repeats)], draws, rng)
+        logits = logits + noise / (value * (1 - value))
+    low, high = interval(logits, 0.025)
+    high += width * max(0.0, centre - special.logit(f1.mean()))
+    return Estimate(value, float(special.expit(low)), float(special.expit(high)), resampled)
 
 
-def holm(p_values: ArrayLike) -> Floats:
-    """Holm's correction over one family of (M,) p-values, by statsmodels, in the same order.
-
-    Raises:
-        UserError: a value is no probability.
-    """
-    from statsmodels.stats.multitest import multipletests  # 1 s to import
-
-    values = np.asarray(p_values, dtype=np.float64)
-    if not ((values >= 0) & (values <= 1)).all():
-        raise UserError(f"p-values {values.tolist()}: each must lie in [0, 1]; leave out missing")
-    if values.size == 0:
-        return values
-    return np.asarray(multipletests(values, method="holm")[1], dtype=np.float64)
-
-
-def songs_needed(low: float, high: float, songs: int, target: float) -> int | None:
-    """How many test songs would decide what these could not; None where no number does.
-
-    A half-width shrinks with the square root of the songs. The part that comes from the repeats
-    does not, so this is the least number; more repeats may be needed as well. `target` is the
-    half-width that decides, in the interval's unit: |effect| to tell a difference from 0,
-    margin - |effect| to call two cells similar.
+def bonferroni(p: float, family: int) -> float:
+    """A p corrected for a family of stated size: it depends on nothing else that was tested.
 
     Raises:
-        UserError: the interval is reversed or no number, or there is no song.
+        UserError: `p` is no probability.
     """
-    if not low <= high or songs < 1:
-        raise UserError(
-            f"interval [{low}, {high}] of {songs} songs: not an interval; evaluate anew"
-        )
-    if not target > 0:
-        return None
-    return max(1, math.ceil(songs * math.pow((high - low) / 2 / target, 2)))
+    if not 0 <= p <= 1:
+        raise UserError(f"p-value {p}: must lie in [0, 1]; evaluate anew")
+    return min(1.0, family * p)
 
 
 @dataclass(frozen=True)
@@ -149,6 +208,29 @@ class Decisions:
         """Macro F of the songs as they are, (1, R)."""
         return self.macro_f1(np.ones((1, len(self.hits))))
 
+    def influence(self) -> Floats:
+        """How each song moves each repeat's macro F, (S, R): S - 1 times what F loses without it."""
+        without = self.f1_of_counts(self.hits.sum(axis=0) - self.hits)
+        return (len(self.hits) - 1) * (self.by_repeat() - without)
+
+    def song_noise(self) -> float:
+        """S times the variance between repeats that the songs alone make: each repeat errs on others.
+
+        The jackknife's (Efron and Stein 1981); it comes out too large by about K songs of S, measured in
+        `benchmarks/coverage.py`, and is made smaller by that. 0 with one repeat.
+        """
+        songs = len(self.hits)
+        if self.repeats < 2 or songs <= self.classes:
+            return 0.0
+        variance = self.influence().var(axis=1, ddof=1).sum() / (songs - 1)
+        return float(variance * (1 - self.classes / songs))
+
+    def between(self) -> float:
+        """Variance between repeats less what the songs make of it; may be below 0. 0 with one repeat."""
+        if self.repeats < 2:
+            return 0.0
+        return float(self.by_repeat().var(ddof=1)) - self.song_noise() / len(self.hits)
+
     def observed(self) -> float:
         """Macro F of the songs as they are, the mean over the repeats."""
         return float(self.by_repeat().mean())
@@ -169,6 +251,20 @@ def song_draws(songs: int, width: int, draws: int, rng: np.random.Generator) -> 
         flat = chosen + songs * np.arange(count)[:, None]
         counts = np.bincount(flat.ravel(), minlength=count * songs)
         yield counts.reshape(count, songs).astype(np.float64)
+
+
+def subset_means(values: Floats) -> Floats:
+    """The means of all nonempty subsets of (N,) values; of 9,999 by chance where N is above 13.
+
+    The middle of the values lies equally likely between any two neighbours of them (Hartigan 1969).
+    """
+    if len(values) > MOST_VALUES:
+        chosen = np.random.default_rng(0).random((9999, len(values))) < 0.5
+        chosen = chosen[chosen.any(axis=1)]
+    else:
+        masks = np.arange(1, 2 ** len(values))[:, None]
+        chosen = (masks >> np.arange(len(values)) & 1).astype(bool)
+    return np.asarray(chosen @ values / chosen.sum(axis=1))
 
 
 def interval(values: Floats, tail: float) -> tuple[float, float]:

@@ -14,7 +14,6 @@ import pandas as pd
 
 from recitative.evaluation.comparisons import NO_PRETRAINING
 from recitative.evaluation.metrics import LABELS, decide, score, to_song_level
-from recitative.evaluation.statistics import songs_needed
 from recitative.vocabulary import LANGUAGES, QUADRANTS, setting_of
 
 Verdict = Literal["better", "worse", "undecided"]
@@ -33,7 +32,6 @@ MODES = {
 }
 OTHER_CONTROLS = "Other controls"
 SIGNIFICANCE = 0.05  # of a corrected p
-TELLING = 5.0  # points: the difference that the answer says how many songs would be needed for
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ class Comparison:
     difference: float
     low: float
     high: float
-    p: float  # Holm-corrected over the family
+    p: float  # corrected over the family
 
     @property
     def verdict(self) -> Verdict:
@@ -225,7 +223,7 @@ def read_comparisons(tests: Iterable[Row]) -> list[Comparison]:
         Comparison(
             row["music_language"], row["a_mode"], row["a_pairing"], row["b_pairing"], row["b_mode"],
             int(row["songs"]), float(row["difference"]), float(row["low"]), float(row["high"]),
-            float(row["p_holm"]),
+            float(row["p_corrected"]),
         )
         for row in tests
     ]  # fmt: skip
@@ -339,28 +337,7 @@ def _answer(question: str, between: str, family: Sequence[Comparison]) -> Answer
         f"{total} comparisons {between}: {told}. Differences from {lowest} to {highest} points of "
         "macro F (quadrants, songs)."
     )
-    if word == "Undecided":
-        sentence += _resolution(family)
     return Answer(question, word, sentence, tuple(family))
-
-
-def _resolution(family: Sequence[Comparison]) -> str:
-    """How fine this experiment could have seen: "undecided" is no evidence of no effect."""
-    half = median((one.high - one.low) / 2 for one in family)
-    needed = [songs_needed(one.low, one.high, one.songs, TELLING) for one in family]
-    songs = sorted({one.songs for one in family})
-    enough = median(count for count in needed if count is not None)
-    return (
-        f" That is not “no effect”: with {' and '.join(map(str, songs))} test songs an interval "
-        f"reaches ±{half:.0f} points, and telling a difference of {TELLING:.0f} points from zero "
-        f"would take at least {_round_up(enough)} songs."
-    )
-
-
-def _round_up(songs: float) -> str:
-    """Two leading digits: more would claim a precision that there is not."""
-    unit = 10 ** max(0, len(str(int(songs))) - 2)
-    return f"{int(-(-songs // unit) * unit):,}"
 
 
 def decimals(comparisons: Sequence[Comparison]) -> int:

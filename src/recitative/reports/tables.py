@@ -50,7 +50,7 @@ def latex_matrix(table: PaperTable, synthetic: bool) -> str:
     caption = (
         f"{PRINTED_BY[table.number]}. F as printed (P: weighted over segments, one run) and ours (O: "
         "macro over songs, mean over repeats, 95 % interval). ▲ ▼: better or worse than the same "
-        "without pretraining, Holm-corrected (quadrants)."
+        "without pretraining, corrected (quadrants)."
     )
     return _latex(
         "matrix", caption, synthetic, number=table.number, sections=table.sections, archs=ARCHS,

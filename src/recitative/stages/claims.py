@@ -16,6 +16,7 @@ from recitative.evaluation.claims import CellName
 from recitative.evaluation.comparisons import split_cells
 from recitative.evaluation.metrics import check_predictions, read_predictions
 from recitative.evaluation.overall import format_effects, overall_effects
+from recitative.evaluation.power import POWER_COLUMNS, TYPICAL, curve, variances_of
 from recitative.evaluation.summary import MATRIX_COLUMNS, MATRIX_TEST_COLUMNS, matrix_rows
 from recitative.evaluation.verdicts import Agreement, Evidence, Pretraining, format_verdicts, judge
 from recitative.experiment.places import CLAIMS, INDEX, PRETRAIN, SPLITS, prediction_folders
@@ -38,6 +39,7 @@ def run(params: Params) -> None:
     verdicts = judge(evidence, params.seed, params.evaluate.draws)
     overall = overall_effects(evidence.cells)
     rows, tests = matrix_rows(evidence.cells, params.evaluate, params.seed)
+    variances = variances_of(evidence.cells, "measured")
     told = [asdict(verdict) for verdict in verdicts]
     runs = {  # beside what is scored: two clones with one seed score alike, under other run ids
         "claims": {verdict["claim"]: verdict.pop("run_ids") for verdict in told},
@@ -57,9 +59,12 @@ def run(params: Params) -> None:
         write_csv(folder / "matrix.csv", MATRIX_COLUMNS, rows)
         write_csv(folder / "matrix_tests.csv", MATRIX_TEST_COLUMNS, tests)
         write_csv(folder / "curves.csv", CURVE_COLUMNS, curves)
+        write_csv(folder / "power.csv", POWER_COLUMNS, curve(variances or TYPICAL))
     click.echo(format_verdicts(verdicts))
     say_elsewhere([run for ids in evidence.runs.values() for run in ids])
-    click.echo(f"over all cells:\n{format_effects(overall)}\n{CLAIMS}/claims.json")
+    click.echo(
+        f"appendix, a mixed model over all cells:\n{format_effects(overall)}\n{CLAIMS}/claims.json"
+    )
 
 
 def say_elsewhere(run_ids: Sequence[str]) -> set[str]:
