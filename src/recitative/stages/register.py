@@ -17,9 +17,18 @@ from recitative.corpora.demo import is_synthetic
 from recitative.corpora.indexing import read_index
 from recitative.errors import UserError
 from recitative.evaluation import promotion
+from recitative.evaluation.answers import tags as answer_tags
 from recitative.evaluation.promotion import Gate, Songs, above_champion, averaged
 from recitative.evaluation.statistics import Estimate
-from recitative.experiment.places import CONTROLS, DATA, INDEX, REGISTRY, SPLITS, TRANSFER
+from recitative.experiment.places import (
+    CLAIMS,
+    CONTROLS,
+    DATA,
+    INDEX,
+    REGISTRY,
+    SPLITS,
+    TRANSFER,
+)
 from recitative.files import atomic_folder, read_json, write_json
 from recitative.learning.config import TRANSFER_MODES
 from recitative.models.storage import DESCRIPTION, weights_path
@@ -111,11 +120,13 @@ def _decide(params: Params, music: str, leaks: list[str]) -> dict[str, Any]:
     passed = all(gate.passed for gate in judged) or _number(champion) == version.number
     alias = registry.CHAMPION if passed else registry.CHALLENGER
     registry.set_alias(version, alias)
+    answers = CLAIMS / "answers.json"
+    answered = answer_tags(read_json(answers)) if answers.exists() else {}
     verdicts = {f"gate.{gate.name}": gate for gate in judged} | {gate.name: gate for gate in said}
     told = {k: f"{'yes' if gate.passed else 'no'}: {gate.reason}" for k, gate in verdicts.items()}
     registry.describe(
         version,
-        {"decision": alias} | told,
+        {"decision": alias} | told | answered,
         _about(cell, params, scores, len(songs.true), synthetic),
         Path(__file__)
         .with_name("model.txt")
