@@ -33,19 +33,19 @@ QUESTIONS = (
         "pretraining",
         "Does pretraining on speech help?",
         {
-            "10a": "encoder frozen, against a random encoder",
-            "10b": "fully trained, against from scratch",
+            "10a": "encoder frozen, better than a random encoder",
+            "10b": "fully trained, better than from scratch",
         },
     ),
     Question(
         "language",
-        "Does the language matter: is speech in the music’s own language better?",
-        {"1": "speech in the music’s own language, against the other language"},
+        "Does the language matter: is the music’s own better?",
+        {"1": "speech in the music’s language better than speech in the other"},
     ),
     Question(
         "encoder",
-        "Does the encoder or the amount matter: is SCAE better than CPC, more speech than less?",
-        {"6a": "SCAE against CPC", "8": "more speech against less"},
+        "Does encoder or amount matter: are SCAE and more speech better?",
+        {"6a": "SCAE better than CPC", "8": "more speech better than less"},
     ),
 )
 

@@ -14,9 +14,11 @@ from urllib.parse import quote
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from matplotlib.figure import Figure as Picture
 
 from recitative.drawing import confusions_figure, row_shares
+from recitative.evaluation.answers import QUESTIONS
 from recitative.evaluation.comparisons import NO_PRETRAINING
 from recitative.evaluation.metrics import LABELS, TASKS
 from recitative.files import atomic_path, write_csv
@@ -34,13 +36,6 @@ QUADRANT_NAMES = {
     "Q2": "angry, tense (A+V−)",
     "Q3": "sad, bored (A−V−)",
     "Q4": "calm, content (A−V+)",
-}
-
-WORDS = {
-    "supported": "yes",
-    "refuted": "no, the opposite",
-    "undecided": "undecided",
-    "not testable here": "not tested here",
 }
 
 Confusions = Mapping[str, Mapping[str, Sequence[Sequence[int]]]]
@@ -92,6 +87,9 @@ class Content:
     listeners: Mapping[str, Any] = field(default_factory=dict)  # agreement.json, by music language
     pictures: Sequence[tuple[str, Path]] = ()  # of agreement: caption and PNG file
     claims: Sequence[Mapping[str, Any]] = ()  # claims.json
+    answers: Sequence[Mapping[str, Any]] = ()  # answers.json
+    truth: Sequence[Mapping[str, Any]] = ()  # truth.json, of `recitative truth`
+    power: Sequence[Mapping[str, Any]] = ()  # rows of power.csv, numbers or None
     missing: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # why, by music, control
     decisions: Sequence[Mapping[str, Any]] = ()  # decision.json
     runs: Mapping[str, str] = field(default_factory=dict)  # ids by cell, e.g. ``eng2eng full 0``
@@ -137,23 +135,32 @@ def effect(claim: Mapping[str, Any]) -> str:
         return "–"
     digits = 1 if "points" in claim["unit"] else 2
     value, low, high = (f"{claim[name]:+.{digits}f}" for name in ("effect", "low", "high"))
-    return f"{value} [{low}, {high}] {claim['unit']}".replace("-", "−")
+    unit = claim["unit"].removesuffix(" of macro F")
+    return f"{value} [{low}, {high}] {unit}".replace("-", "−")
 
 
-def render(content: Content) -> str:
-    """The page as HTML: nothing is fetched from elsewhere, and all can be read without its script."""
-    environment = Environment(
+def code(text: str) -> Markup:
+    """What stands between backticks as code."""
+    parts = enumerate(text.split("`"))
+    return Markup().join(
+        Markup("<code>{}</code>").format(part) if place % 2 else part for place, part in parts
+    )
+
+
+def environment() -> Environment:
+    """The page's templates, with what they write numbers and names with."""
+    found = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    found.filters |= {
         "f": lambda value: f"{value:.2f}",
-        "points": partial(results.signed, digits=results.decimals(content.comparisons)),
         "p": p_value,
         "effect": effect,
+        "code": code,
         "bounds": bounds,
         "percent": lambda share: f"{100 * share:.0f}",
         "at": position,
@@ -168,43 +175,54 @@ def render(content: Content) -> str:
         "base64": lambda path: base64.b64encode(path.read_bytes()).decode(),
         "yaml": lambda values: yaml.safe_dump(values, sort_keys=False, allow_unicode=True),
     }
+    return found
+
+
+def render(content: Content) -> str:
+    """The page as HTML: nothing is fetched from elsewhere, and all can be read without its script."""
     averages = ("weighted", "macro") if content.average == "weighted" else ("macro", "weighted")
     mine = set(content.runs.values())
     present = [row for row in content.earlier if mine & set(row["run_ids"])]  # this very run's
     own = content.params["pretrain"]["arch"], content.params["experiment"]
-    text = environment.get_template("report.html.j2").render(
-        content=content,
-        css=(HERE / "report.css").read_text(encoding="utf-8"),
-        script=(HERE / "report.js").read_text(encoding="utf-8"),
-        sentences=headline(content.claims),
-        compare=content.mlflow.compare if content.mlflow else None,
-        **_matrix(content),
-        synthetic=SYNTHETIC if content.synthetic else "",
-        answers=results.answers(content.comparisons),
-        sets=list(dict.fromkeys(cell.music for cell in content.cells)),
-        grouped=results.grouped,
-        majority=results.majority,
-        reach=reach(content.comparisons),
-        panels=confusion_panels,
-        by_group=by_group,
-        curves=curves,
-        curve_groups=({own: content.histories} if content.histories else {}) | dict(content.curves),
-        history=earlier_table(content.earlier, present),
-        made_by={
-            name: sorted({value for row in present for value in row[name]} - {"unknown"})
-            for name in ("devices", "git_shas")
-        },
-        versions={name: version(name) for name in PACKAGES},
-        tasks=TASKS,
-        averages=averages,
-        quadrants=LABELS["quadrant"],
-        quadrant_names=QUADRANT_NAMES,
-        highest=highest,
-        ceilings=results.read_ceilings(content.listeners),
-        by_quadrant=results.agreement_by_quadrant(content.listeners, content.cells),
-        pairings=PAIRINGS,
-        no_pretraining=NO_PRETRAINING,
-        most_problems=MOST_PROBLEMS,
+    text = (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            content=content,
+            css=(HERE / "report.css").read_text(encoding="utf-8"),
+            script=(HERE / "report.js").read_text(encoding="utf-8"),
+            counted=Counter(claim["verdict"] for claim in content.claims),
+            planted=truth_table(content.truth),
+            power=power_lines(content.power),
+            compare=content.mlflow.compare if content.mlflow else None,
+            **_matrix(content),
+            synthetic=SYNTHETIC if content.synthetic else "",
+            sets=list(dict.fromkeys(cell.music for cell in content.cells)),
+            grouped=results.grouped,
+            majority=results.majority,
+            left_out=left_out(content.missing),
+            every_score=partial(every_score, content.matrix or content.cells),
+            highest=highest(content.matrix or content.cells),
+            panels=confusion_panels,
+            curves=curves,
+            curve_groups=({own: content.histories} if content.histories else {})
+            | dict(content.curves),
+            history=earlier_table(content.earlier, present),
+            made_by={
+                name: sorted({value for row in present for value in row[name]} - {"unknown"})
+                for name in ("devices", "git_shas")
+            },
+            versions={name: version(name) for name in PACKAGES},
+            tasks=TASKS,
+            averages=averages,
+            quadrants=LABELS["quadrant"],
+            quadrant_names=QUADRANT_NAMES,
+            ceilings=results.read_ceilings(content.listeners),
+            by_quadrant=results.agreement_by_quadrant(content.listeners, content.cells),
+            pairings=PAIRINGS,
+            no_pretraining=NO_PRETRAINING,
+            most_problems=MOST_PROBLEMS,
+        )
     )
     return text + "\n"
 
@@ -212,7 +230,7 @@ def render(content: Content) -> str:
 def _tables(content: Content) -> list[PaperTable]:
     if not content.matrix:
         return []
-    return matrix.paper_tables(content.matrix, content.matrix_tests, content.experiments)
+    return matrix.paper_tables(content.matrix, content.experiments)
 
 
 def _matrix(content: Content) -> dict[str, Any]:
@@ -226,6 +244,8 @@ def _matrix(content: Content) -> dict[str, Any]:
         b = runs.get((experiment, arch, one.b_mode, one.b), ())
         return content.mlflow.compare([*a, *b]) if content.mlflow and a and b else None
 
+    own = content.params["experiment"], content.params["pretrain"]["arch"]
+    compared = content.matrix_tests or {own: content.comparisons}
     there = {cell.arch for cell in content.matrix}
     return {
         "tables": _tables(content),
@@ -237,13 +257,12 @@ def _matrix(content: Content) -> dict[str, Any]:
         "overall": {"coefficients": [], "statements": []} | dict(content.overall),
         "differing": [
             (experiment, arch, one, url(experiment, arch, one))
-            for (experiment, arch), family in content.matrix_tests.items()
+            for (experiment, arch), family in compared.items()
             for one in family
         ],
         "printed_by": matrix.PRINTED_BY,
         "archs": matrix.ARCHS,
         "columns": matrix.COLUMNS,
-        "marks": matrix.MARKS,
     }
 
 
@@ -257,20 +276,40 @@ def p_value(p: float) -> str:
 def position(value: float, low: float, high: float) -> str:
     """Where `value` lies between two ends, as a percentage for an SVG without a view box.
 
-    What lies outside is drawn at the end: an interval of a difference may pass 100 points.
+    What lies outside is drawn at the end.
     """
     return f"{100 * min(1, max(0, (value - low) / (high - low))):.2f}%"
 
 
-def reach(comparisons: Sequence[Comparison]) -> int:
-    """The end of the axis of differences: the farthest bound, rounded up to 10 points, or 100."""
-    ends = [abs(end) for one in comparisons for end in (one.low, one.high)]
-    return min(100, 10 * max(1, math.ceil(max(ends, default=0) / 10)))
+def left_out(missing: Mapping[str, Mapping[str, str]]) -> dict[tuple[str, str], list[str]]:
+    """The music sets that lack a control, by its name and the reason: each is said once."""
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for music, names in missing.items():
+        for reason in names.items():
+            found[reason].append(music)
+    return dict(found)
 
 
-def highest(cells: Sequence[Cell], music: str, task: str, average: str) -> float:
-    """The highest F of a column, as it is printed."""
-    return max(cell.scores[task, average].f1 for cell in cells if cell.music == music)
+def every_score(cells: Sequence[Cell], music: str) -> dict[str, list[Cell]]:
+    """The cells of one music set, grouped as `results.grouped`, of each experiment in turn."""
+    keys = dict.fromkeys((cell.arch, cell.experiment) for cell in cells)
+    found = {}
+    for arch, experiment in keys:
+        there = [cell for cell in cells if (cell.arch, cell.experiment) == (arch, experiment)]
+        named = f"{matrix.series_name(arch, experiment, cells)}: " if len(keys) > 1 else ""
+        for group, members in results.grouped(there, music).items():
+            found[f"{named}{group}"] = members
+    return found
+
+
+def highest(cells: Sequence[Cell]) -> dict[tuple[str, str, str], float]:
+    """The highest F of each music set, task and average."""
+    found: dict[tuple[str, str, str], float] = {}
+    for cell in cells:
+        for column, scores in cell.scores.items():
+            key = (cell.music, *column)
+            found[key] = max(found.get(key, 0.0), scores.f1)
+    return found
 
 
 def confusion_panels(
@@ -285,16 +324,43 @@ def confusion_panels(
     return dict(panels)
 
 
-def by_group(comparisons: Sequence[Comparison]) -> dict[str, dict[str, Comparison]]:
-    """Comparisons under short headings: what all of a group share stands above it once."""
-    groups: dict[str, dict[str, Comparison]] = defaultdict(dict)
-    for one in sorted(comparisons, key=lambda one: (one.music, one.mode)):
-        music, mode = results.music_name(one.music), results.mode_name(one.mode)
-        if one.with_control:
-            groups[f"{music}, {mode.lower()} − {one.sides[1]}"][one.sides[0]] = one
-        else:
-            groups[f"{music}: {' − '.join(one.sides)}"][mode] = one
-    return dict(groups)
+def power_lines(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The curve of power in percent of a panel, a line a number of repeats; songs on a log axis.
+
+    Of rows of power.csv: songs, repeats, and the smallest difference in points that is found with
+    80 % power. What is out of reach has no number and is left out. Empty where there is nothing.
+    """
+    held = [row for row in rows if isinstance(row["points"], float)]
+    songs = sorted({row["songs"] for row in held})
+    if len(songs) < 2:
+        return {}
+    top = 10 * max(1, math.ceil(max(row["points"] for row in held) / 10))
+    span = math.log(songs[-1] / songs[0])
+    lines: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for row in sorted(held, key=lambda row: (row["repeats"], row["songs"])):
+        x = 100 * math.log(row["songs"] / songs[0]) / span
+        lines[int(row["repeats"])].append(
+            dict(row) | {"x": x, "y": 100 - 100 * row["points"] / top}
+        )
+    ticks = [(songs[0], 0.0), (songs[-1], 100.0)]
+    for tick in (30, 100, 300, 1000, 3000):
+        at = 100 * math.log(tick / songs[0]) / span
+        if 0 < at < 90 and all(abs(at - other) > 8 for _, other in ticks):
+            ticks.append((tick, at))
+    return {"lines": dict(lines), "ticks": sorted(ticks), "top": top}
+
+
+def truth_table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A line an effect, architecture and claim of truth.json; its seeds side by side."""
+    lines: dict[tuple[str, ...], list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
+        lines[row["effect"], row["arch"], row["claim"], row["expected"]].append(row)
+    names = ("effect", "arch", "claim", "expected")
+    return [
+        dict(zip(names, key, strict=True))
+        | {"seeds": found, "right": sum(r["right"] for r in found)}
+        for key, found in lines.items()
+    ]
 
 
 def curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> list[dict[str, Any]]:
@@ -375,12 +441,14 @@ def _pictures(content: Content) -> dict[str, Picture]:
             }
             names = f"predicted\n{note}".rstrip(), "true, %"
             drawn[f"confusion-{music}"] = confusions_figure(titled, LABELS["quadrant"], names)
-    for name, answer in zip(
-        ("pretraining", "language"), results.answers(content.comparisons), strict=True
-    ):
-        if answer.comparisons:
-            drawn[f"differences-{name}"] = figures.differences_figure(
-                answer.comparisons, answer.question, note
+    families = {
+        "pretraining": [one for one in content.comparisons if one.with_control],
+        "language": [one for one in content.comparisons if one.of_languages],
+    }
+    for question in QUESTIONS:
+        if family := families.get(question.id):
+            drawn[f"differences-{question.id}"] = figures.differences_figure(
+                family, question.text, note
             )
     if content.matrix:
         drawn["settings"] = figures.settings_figure(
@@ -391,36 +459,3 @@ def _pictures(content: Content) -> dict[str, Picture]:
             {f"{LANGUAGES[name]} speech": rows for name, rows in content.histories.items()}, note
         )
     return drawn
-
-
-def headline(claims: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Three sentences: whether the language matters, whether speech helps, how much is decided.
-
-    They are from claims.json, and never say more than its verdicts; none where nothing was judged.
-    """
-    by_id = {claim["claim"]: claim for claim in claims}
-    if not {"1", "10a", "10b"} <= by_id.keys():
-        return []
-    counted = Counter(claim["verdict"] for claim in claims)
-    verdicts = ", ".join(f"{counted[word]} {word}" for word in WORDS if counted[word])
-    songs = by_id["1"]["songs"] or by_id["10a"]["songs"]
-    seen = f" on {songs} test songs" if songs else ""
-    said = _said(by_id["1"])
-    return [
-        "Does speech in the music’s own language teach more than speech in the other? "
-        f"{said[0].upper()}{said[1:]} (claim 1).",
-        "Does hearing speech at all help? With the encoder frozen, against a random encoder: "
-        f"{_said(by_id['10a'])} (claim 10a); fully trained, against from scratch: "
-        f"{_said(by_id['10b'])} (claim 10b).",
-        f"Of {len(claims)} claims, judged{seen}: {verdicts}.",
-    ]
-
-
-def _said(claim: Mapping[str, Any]) -> str:
-    word = WORDS[claim["verdict"]]
-    if claim["effect"] is None:
-        return word
-    effect, low, high = (
-        f"{claim[name]:+.1f}".replace("-", "−") for name in ("effect", "low", "high")
-    )
-    return f"{word}: {effect} points of macro F [{low}, {high}]"

@@ -78,8 +78,10 @@ def run(params: Params) -> None:
             f"({chosen['pairing']} {chosen['arch']} {chosen['transfer_mode']}, "
             f"{chosen['members']} networks averaged)"
         )
-        for gate in decision["gates"] + decision["beside"]:
+        for gate in decision["gates"]:
             click.echo(f"  {'yes' if gate['passed'] else 'no '} {gate['name']}: {gate['reason']}")
+        for gate in decision["beside"]:
+            click.echo(f"      {gate['reason']}")
 
 
 def _decide(params: Params, music: str, leaks: list[str]) -> dict[str, Any]:
@@ -122,8 +124,8 @@ def _decide(params: Params, music: str, leaks: list[str]) -> dict[str, Any]:
     registry.set_alias(version, alias)
     answers = CLAIMS / "answers.json"
     answered = answer_tags(read_json(answers)) if answers.exists() else {}
-    verdicts = {f"gate.{gate.name}": gate for gate in judged} | {gate.name: gate for gate in said}
-    told = {k: f"{'yes' if gate.passed else 'no'}: {gate.reason}" for k, gate in verdicts.items()}
+    told = {f"gate.{g.name}": f"{'yes' if g.passed else 'no'}: {g.reason}" for g in judged}
+    told |= {g.name.replace("beats_", "against_"): g.reason for g in said}  # numbers: no condition
     registry.describe(
         version,
         {"decision": alias} | told | answered,
