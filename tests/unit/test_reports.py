@@ -29,16 +29,8 @@ from recitative.evaluation.metrics import (
 from recitative.evaluation.summary import SUMMARY_COLUMNS, matrix_rows, summarise
 from recitative.files import read_csv, write_csv
 from recitative.reports import results as reading
-from recitative.reports.page import (
-    Content,
-    MlflowLinks,
-    curves,
-    earlier_table,
-    p_value,
-    power_lines,
-    render,
-    write_report,
-)
+from recitative.reports.page import Content, MlflowLinks, p_value, render, write_report
+from recitative.reports.parts import curves, earlier_table, power_lines
 from recitative.reports.results import Comparison, read_cells, read_comparisons
 from recitative.reports.summary import contradictions, summary_block, summary_text, with_block
 from recitative.reports.tables import SYNTHETIC, escape, latex_table
