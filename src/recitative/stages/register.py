@@ -40,8 +40,7 @@ from recitative.vocabulary import LANGUAGES, MUSIC, PAIRINGS
 
 TEST_PREDICTIONS = "test_predictions.csv"  # in the bundle: a later candidate is compared on them
 SYNTHETIC = (
-    "**Synthetic**: trained and tested on the embedded corpus. The scores say that the platform works, "
-    "nothing about music."
+    "**Synthetic** data: use these numbers to check the installation, not to draw conclusions."
 )
 
 
