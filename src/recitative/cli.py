@@ -154,8 +154,12 @@ for _name, (_text, *_takes) in _STAGES.items():
 
 _add(cli, "params", "commands.parameters", "Print every value in force and where it comes from.",
      PARAMS_FILE)  # fmt: skip
-_add(cli, "summary", "stages.report:summary",
-     "Print the results table, the promoted models and where the report is.", params=True)  # fmt: skip
+_add(cli, "summary", "commands.summary",
+     "Print the scores, the answers, the promoted models and where the report is.",
+     click.option("--markdown", metavar="[FILE]", is_flag=False, flag_value="-",
+                  help="In Markdown; into FILE, between <!-- summary --> and <!-- /summary -->."),
+     click.option("--check", type=_FILE, help="Exit 1 where FILE's block says other answers or models."),
+     params=True)  # fmt: skip
 
 _audit = _group("audit", "Check the data, or that no split leaks.")
 _add(_audit, "data", "commands.audit:data",

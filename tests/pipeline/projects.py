@@ -33,6 +33,7 @@ TRAINED = [
 ]
 FOREIGN = ("DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID")
 TINY: dict[str, Any] = {
+    "split.scheme": "holdout",
     "search.trials": 0,
     "search.epochs": 1,
     "demo.speech_minutes": 1.2,

@@ -97,6 +97,12 @@ def test_one_architecture_is_judged_as_far_as_it_goes(project, monkeypatch, caps
     assert "arch is scae throughout: left out" in effects["statements"]
     printed = capsys.readouterr().out
     assert "build/claims/claims.json" in printed
+    answers = {one["id"]: one for one in read_json(Path("build/claims/answers.json"))}
+    assert list(answers) == ["pretraining", "language", "encoder"]
+    assert (found["10b"]["question"], found["2"]["question"]) == ("pretraining", None)
+    for one in answers.values():
+        assert f"{one['question']} {one['verdict']}\n" in printed
+        assert {found[claim]["answer"] for claim in one["claims"]} == {one["verdict"]}
     assert "not testable here" in printed
 
 

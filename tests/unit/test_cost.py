@@ -43,7 +43,8 @@ def test_the_papers_matrix_is_192_transfers_after_12_pretrainings() -> None:
 
 
 def test_work_follows_the_parameters() -> None:
-    once, twice = lines("transfer.repeats=1"), lines("transfer.repeats=2")
+    held = "split.scheme=holdout"
+    once, twice = lines(held, "transfer.repeats=1"), lines(held, "transfer.repeats=2")
     assert twice["transfer"].trainings == 2 * once["transfer"].trainings
     assert twice["transfer"].work > 1.8 * once["transfer"].work
     assert twice["pretrain"] == once["pretrain"]

@@ -25,11 +25,16 @@ PROBE = """<script>
 const told = { complaints };
 function look() {
 told.width = document.documentElement.scrollWidth - document.documentElement.clientWidth;
-told.empty = [...document.querySelectorAll("svg[role=img], svg [role=img], .settings svg, img")]
+const nav = document.querySelector("nav");
+scrollTo({ top: 1500, behavior: "instant" });
+told.nav = nav.getBoundingClientRect().top;
+scrollTo({ top: 0, behavior: "instant" });
+told.height = document.documentElement.scrollHeight;
+told.empty = [...document.querySelectorAll("svg[role=img], svg [role=img], .frame > svg, img")]
   .filter((mark) => !mark.closest("details:not([open])"))
   .filter((mark) => { const box = mark.getBoundingClientRect(); return box.width + box.height < 3; })
   .map((mark) => mark.outerHTML.slice(0, 200));
-told.figures = document.querySelectorAll(".settings figure svg, .curves figure > .frame > svg").length;
+told.figures = document.querySelectorAll(".settings .frame > svg, .curves .frame > svg").length;
 
 const table = document.querySelector("#differences");
 const headings = [...table.tHead.rows[0].cells];
@@ -100,8 +105,13 @@ def test_nothing_is_amiss_and_everything_can_be_pressed(
     told = looked_at(page, width, tmp_path)
     assert told["complaints"] == []
     assert told["empty"] == []
-    assert told["figures"] == 4 + 3  # by setting; curves of two languages here and one from MLflow
+    assert (
+        told["figures"] == 4 + 4
+    )  # by setting; curves of two languages, one of CPC and of emotion
     assert told["width"] <= 0, "the page is wider than the window"
+    assert told["nav"] == 0, "the navigation is out of view"
+    if width == 1400:
+        assert told["height"] <= 9 * 900, "the page is longer than nine screens"
     up, down = ([float(n.replace("−", "-")) for n in told[way]] for way in ("up", "down"))
     assert up == sorted(up)
     assert down == sorted(up, reverse=True)

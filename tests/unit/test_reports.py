@@ -2,7 +2,8 @@
 
 import json
 import re
-from dataclasses import astuple, replace
+import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,8 @@ from sklearn.metrics import confusion_matrix
 
 from recitative.errors import UserError
 from recitative.evaluation import EvaluateConfig
-from recitative.evaluation.claims import CellName
+from recitative.evaluation.answers import answer
+from recitative.evaluation.claims import HEADS, CellName
 from recitative.evaluation.comparisons import compare, split_cells
 from recitative.evaluation.metrics import (
     CLASS_COLUMNS,
@@ -27,17 +29,11 @@ from recitative.evaluation.metrics import (
 from recitative.evaluation.summary import SUMMARY_COLUMNS, matrix_rows, summarise
 from recitative.files import read_csv, write_csv
 from recitative.reports import results as reading
-from recitative.reports.page import (
-    Content,
-    MlflowLinks,
-    curves,
-    earlier_table,
-    p_value,
-    render,
-    write_report,
-)
-from recitative.reports.results import Comparison, answers, read_cells, read_comparisons
-from recitative.reports.tables import SYNTHETIC, escape, latex_table, summary_text
+from recitative.reports.page import Content, MlflowLinks, p_value, render, write_report
+from recitative.reports.parts import curves, earlier_table, power_lines
+from recitative.reports.results import Comparison, read_cells, read_comparisons
+from recitative.reports.summary import contradictions, summary_block, summary_text, with_block
+from recitative.reports.tables import SYNTHETIC, escape, latex_table
 from recitative.stages import report as stage
 from recitative.tracking import past_runs
 
@@ -65,9 +61,9 @@ def predictions(pairing: str, hit: float, modes: tuple[str, ...], seed: int) -> 
             decided = np.where(rng.random(SONGS) < hit, true, (true + 1) % 4)
             if mode == "majority":
                 decided = np.zeros(SONGS, dtype=int)
-            for song, answer in enumerate(decided):
+            for song, said in enumerate(decided):
                 q = np.full(4, 0.1)
-                q[answer] = 0.7
+                q[said] = 0.7
                 named = ["scae", mode, repeat, f"{pairing[-3:]}/{song}", f"artist {song % 6}"]
                 values = [*q, q[0] + q[1], q[0] + q[3]]
                 rows += [[*named, segment, *values, QUADRANTS[true[song]]] for segment in (0, 1)]
@@ -82,6 +78,11 @@ CLAIM = {
     "p": 0.5, "p_corrected": 1.0, "songs": 24, "parts": [], "run_ids": ["a", "b"],
     "notes": [], "missing": None, "command": None,
 }  # fmt: skip
+CLAIMS = [
+    CLAIM | {"claim": claim, "sentence": sentence, "source": source}
+    for claim, sentence, source in HEADS.values()
+]
+ARCHS = ("scae", "cpc", "emotion")
 CONTROLS = ("random_encoder", "scratch", "majority")
 
 
@@ -136,20 +137,26 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, pd.
 
 
 def whole_matrix(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
-    """What the page takes from claims/: these cells as SCAE's and, alike, as CPC's."""
+    """What the page takes from claims/: these cells as SCAE's and, alike, as the others'."""
     cells = {
-        CellName("demo", arch, key.mode, key.pairing): table.assign(arch=arch)
-        for arch in ("scae", "cpc")
+        CellName("demo", "scae", key.mode, key.pairing): table
         for key, table in split_cells(tables).items()
     }
-    runs = {astuple(name): [f"{name.arch}-{name.mode}-{name.pairing}"] for name in cells}
-    rows, tests = matrix_rows(cells, EvaluateConfig(draws=100), 1)
+    rows, tests = (
+        [row | {"arch": arch} for arch in ARCHS for row in found]
+        for found in matrix_rows(cells, EvaluateConfig(draws=100), 1)
+    )
+    runs = {
+        ("demo", arch, name.mode, name.pairing): [f"{arch}-{name.mode}-{name.pairing}"]
+        for arch in ARCHS
+        for name in cells
+    }
     text = [{k: "" if v is None else str(v) for k, v in row.items()} for row in rows]
     return {
         "matrix": read_cells(text, runs=runs),
         "matrix_tests": {
             ("demo", arch): read_comparisons(row for row in tests if row["arch"] == arch)
-            for arch in ("scae", "cpc")
+            for arch in ARCHS
         },
         "experiments": {"stands_for": {"1": "demo", "2": "demo"}, "speech_hours": {"demo": 0.08}},
         "overall": {
@@ -172,7 +179,8 @@ def whole_matrix(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
                 ],
             }
         ],
-        "claims": [CLAIM, CLAIM | {"claim": "10a"}, CLAIM | {"claim": "10b", "effect": None}],
+        "claims": CLAIMS,
+        "answers": answer(CLAIMS),
         "mlflow": MLFLOW,
     }  # fmt: skip
 
@@ -233,7 +241,21 @@ def evidence(files: tuple[Path, dict[str, pd.DataFrame]]) -> Content:
             }
         ],
         runs={"eng2eng full 0": "run-a"},
-        curves={("cpc", "demo"): {"eng": history}},
+        curves={(arch, "demo"): {"eng": history} for arch in ARCHS[1:]},
+        truth=[
+            {
+                "effect": effect, "seed": seed, "arch": "scae", "claim": "10a", "expected": expected,
+                "verdict": "supported" if expected == "found" else "undecided", "value": 9.0,
+                "low": 2.0, "high": 16.0, "right": True,
+            }
+            for seed in (1, 2)
+            for effect, expected in (("none", "absent"), ("pretraining", "found"))
+        ],
+        power=[
+            {"songs": songs, "repeats": repeats, "points": 300 / songs / repeats}
+            for repeats in (2.0, 4.0)
+            for songs in (20.0, 60.0, 250.0)
+        ],
         **whole_matrix(tables),
         earlier=[
             earlier_row("eng2eng", "full", 0.44, "run-a"),
@@ -252,31 +274,7 @@ def earlier_row(pairing: str, mode: str, f1: float, run: str, **changed: str) ->
     } | changed  # fmt: skip
 
 
-def comparison(**changed: object) -> Comparison:
-    values = {
-        "music": "eng", "mode": "full", "a": "eng2eng", "b": "none2eng", "b_mode": "scratch",
-        "songs": 100, "difference": 5.0, "low": 1.0, "high": 9.0, "p": 0.01,
-    }  # fmt: skip
-    return Comparison(**(values | changed))  # type: ignore[arg-type]
-
-
-# --- answers ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("changed", "verdict"),
-    [
-        ({}, "better"),
-        ({"difference": -5.0, "low": -9.0, "high": -1.0}, "worse"),
-        ({"low": -0.1}, "undecided"),  # p alone is not enough
-        ({"p": 0.06}, "undecided"),  # nor is the uncorrected interval
-        ({"low": 0.0}, "undecided"),
-    ],
-)
-def test_a_difference_counts_only_where_interval_and_p_agree(
-    changed: dict[str, object], verdict: str
-) -> None:
-    assert comparison(**changed).verdict == verdict
+# --- comparisons -----------------------------------------------------------------------------
 
 
 def test_the_intra_cell_stands_first_in_both_languages_of_music() -> None:
@@ -290,33 +288,6 @@ def test_the_intra_cell_stands_first_in_both_languages_of_music() -> None:
     assert (english.a, english.difference, english.low, english.high) == ("eng2eng", 4, -1, 7)
     assert (mandarin.a, mandarin.difference, mandarin.low, mandarin.high) == ("man2man", -4, -7, 1)
     assert mandarin.sides == ("Mandarin speech", "English speech")
-
-
-def test_answers_are_never_more_than_their_comparisons() -> None:
-    lost = comparison(difference=-5.0, low=-9.0, high=-1.0)
-    open_ = comparison(difference=2.0, low=-6.0, high=10.0, p=1.0)
-
-    def word(*family: Comparison) -> str:
-        return answers(family)[0].word
-
-    assert word() == "Not tested"
-    assert word(open_, open_) == "Undecided"
-    assert word(comparison(), comparison()) == "Yes"
-    assert word(comparison(), open_, open_) == "In 1 of 3 comparisons"
-    assert word(lost, lost) == "No"
-    assert word(comparison(), lost, open_) == "Mixed"
-
-
-def test_planted_effects_are_found_and_planted_nothing_is_undecided() -> None:
-    def found(pretrained: float, none: float) -> list[reading.Answer]:
-        # A family of 24 needs p of at most 0.002, so 1000 permutations.
-        rows = compare(split_cells(planted(pretrained, none)), EvaluateConfig(draws=1000), 1)
-        return answers(read_comparisons([{k: str(v) for k, v in row.items()} for row in rows]))
-
-    assert found(1.0, 0.0)[0].word == "Yes"
-    helped, language = found(0.5, 0.5)
-    assert helped.word == "Undecided"
-    assert (len(helped.comparisons), len(language.comparisons)) == (12, 4)
 
 
 # --- cells -----------------------------------------------------------------------------------
@@ -367,16 +338,19 @@ def test_latex_tables_hold_every_cell_and_escape_text(evidence: Content) -> None
     assert all(row.count("&") == 3 for row in rows)
     cell = next(c for c in evidence.cells if (c.mode, c.pairing) == ("full", "mix2eng"))
     assert f"mixed speech & {cell.scores['arousal', 'macro'].f1:.3f} & [" in text
-    assert SYNTHETIC[1:] in text
-    assert SYNTHETIC[1:] not in latex_table(evidence.cells, "eng", "arousal", synthetic=False)
+    assert SYNTHETIC in text
+    assert SYNTHETIC not in latex_table(evidence.cells, "eng", "arousal", synthetic=False)
     assert text.count("{") == text.count("}")
     assert escape("50 % of a_b & −3") == r"50 \% of a\_b \& $-$3"
 
 
 def test_the_summary_names_every_cell_models_and_page(evidence: Content) -> None:
     page = Path("build/report/index.html")
-    text = summary_text(evidence.cells, evidence.decisions, True, page)
+    text = summary_text(evidence.cells, evidence.decisions, True, page, None, evidence.answers)
     assert text.startswith(SYNTHETIC)
+    for one in evidence.answers:
+        assert f"{one['question']} UNDECIDED" in text
+        assert one["sentence"] in " ".join(text.split())
     for cell in evidence.cells:
         assert f"{cell.quadrant.f1:.2f} [{cell.quadrant.low:.2f}, {cell.quadrant.high:.2f}]" in text
     assert (
@@ -384,10 +358,49 @@ def test_the_summary_names_every_cell_models_and_page(evidence: Content) -> None
         in text
     )
     assert text.endswith(f"Report: {page}")
-    real = summary_text(evidence.cells, [], False, page)
-    assert "synthetic" not in real
+    real = summary_text(evidence.cells, [], False, page, None, evidence.answers)
+    assert "ynthetic" not in real
     assert "No model was registered." in real
     assert max(map(len, real.splitlines())) <= 80
+
+
+def block_of(evidence: Content) -> str:
+    return summary_block(
+        evidence.cells, evidence.decisions, True, {}, evidence.answers, "Size demo, 2 cores."
+    )
+
+
+def test_only_the_block_between_the_markers_is_written(evidence: Content) -> None:
+    path = Path("README.md")
+    old = "# Title\n<!-- summary -->\nold 0.99\n<!-- /summary -->\nmore\n"
+    new = with_block(old, block_of(evidence), path)
+    assert new.startswith("# Title\n<!-- summary -->\n**Synthetic data")
+    assert new.endswith("<!-- /summary -->\nmore\n")
+    assert "0.99" not in new
+    assert "Size demo, 2 cores." in new
+    assert with_block(new, block_of(evidence), path) == new
+    for cell in evidence.cells:
+        assert f"{cell.quadrant.f1:.2f} [{cell.quadrant.low:.2f}, {cell.quadrant.high:.2f}]" in new
+    for wrong in ("no markers", old + old, "<!-- summary -->\n"):
+        with pytest.raises(UserError, match=r"README.md: \d blocks between <!-- summary --> and"):
+            with_block(wrong, "", path)
+
+
+def test_a_readme_that_says_otherwise_is_found_out(evidence: Content) -> None:
+    path, text = Path("README.md"), block_of(evidence)
+
+    def wrong(text: str) -> list[str]:
+        return contradictions(text, evidence.decisions, evidence.answers, path)
+
+    assert wrong(text) == []
+    assert wrong(text.replace("0.", "1.")) == []  # scores may differ by machine
+    assert wrong(text.replace("| mer-eng | challenger |", "| mer-eng | champion |")) == [
+        "mer-eng: this run says challenger, README.md says champion"
+    ]
+    assert wrong(text.replace("help? | undecided", "help? | yes")) == [
+        "Does pretraining on speech help?: this run says undecided, README.md says yes"
+    ]
+    assert len(wrong(text.replace("| undecided |", ""))) == 3
 
 
 # --- the page --------------------------------------------------------------------------------
@@ -403,6 +416,7 @@ class Page(HTMLParser):
         self.open: list[str] = []
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.captions: list[str] = []
+        self.questions: list[str] = []  # of the figures
         self.feed(text)
         self.close()
         assert self.open == []
@@ -411,6 +425,8 @@ class Page(HTMLParser):
         self.elements.append((tag, dict(attrs)))
         if tag == "caption":
             self.captions.append("")
+        if tag == "figcaption":
+            self.questions.append("")
         if tag not in self.VOID:
             self.open.append(tag)
 
@@ -423,6 +439,8 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if "caption" in self.open:
             self.captions[-1] += data
+        if "figcaption" in self.open:
+            self.questions[-1] += data
 
     def named(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.elements if name == tag]
@@ -440,7 +458,8 @@ def test_the_page_stands_by_itself_and_is_accessible(evidence: Content) -> None:
     assert targets
     assert len(targets) < len(page.named("a"))
     assert all(target and target.startswith("#") and target[1:] in ids for target in targets)
-    assert len(page.captions) == len(page.named("table"))
+    plots = len([table for table in page.named("table") if table.get("class") == "plot"])
+    assert len(page.captions) + plots == len(page.named("table"))  # a plot has its figure's
     assert all(th.get("scope") for th in page.named("th"))
     assert all(image.get("alt") for image in page.named("img"))
     pictures = [svg for svg in page.named("svg") if svg.get("role") == "img"]
@@ -448,17 +467,65 @@ def test_the_page_stands_by_itself_and_is_accessible(evidence: Content) -> None:
     assert all(svg.get("aria-label") for svg in pictures)
 
 
-def test_synthetic_is_said_on_top_and_on_every_table_and_never_of_real_data(
-    evidence: Content,
-) -> None:
-    said = f"S{SYNTHETIC[1:]}"
+def test_synthetic_is_said_once_on_top_and_never_of_real_data(evidence: Content) -> None:
     text = render(evidence)
-    assert text.index(said) < text.index("<h1>")
-    matrices = {cell.name for cell in evidence.cells}  # one line above all of them
-    for caption in Page(text).captions:
-        assert SYNTHETIC in caption or caption in matrices
-    real = render(Content(**{**vars(evidence), "synthetic": False}))
-    assert "ynthetic corpus" not in real
+    assert text.count(SYNTHETIC) == 1
+    assert text.index(SYNTHETIC) < text.index("<h1>")
+    nav = text[text.index("<nav") : text.index("</nav>")]
+    assert "synthetic data" in nav  # in view all the way down
+    assert "ynthetic" not in render(replace(evidence, synthetic=False))
+
+
+def test_the_navigation_stays_in_view() -> None:
+    css = (Path(reading.__file__).with_name("report.css")).read_text()
+    assert re.search(r"^nav \{[^}]*position: sticky; top: 0;", css, re.MULTILINE)
+
+
+def test_every_figure_answers_a_stated_question(evidence: Content) -> None:
+    page = Page(render(evidence))
+    assert len(page.questions) == len(page.named("figure"))
+    assert len(page.questions) == 2 + 1 + 1 + 3 + 2  # scores, settings, power, curves, confusions
+    assert all("?" in question for question in page.questions)
+    asked = [question.split("?")[0] for question in page.questions]
+    assert len(set(asked)) == len(asked)
+
+
+def test_each_comparison_is_printed_once_and_without_a_verdict(evidence: Content) -> None:
+    text = render(evidence)
+    section = text[text.index('id="comparisons"') : text.index('id="matrix"')]
+    assert section.count("<tr>") == 1 + 3 * len(evidence.comparisons)
+    for one in evidence.comparisons:
+        interval = f"[{reading.signed(one.low)}, {reading.signed(one.high)}]"
+        assert text.count(interval) == section.count(interval) > 0
+    for word in ("better", "worse", "undecided", "supported", "refuted"):
+        assert word not in section
+    alone = render(replace(evidence, matrix=[], matrix_tests={}))
+    assert alone.count("<td>English speech − random encoder</td>") == 2  # a music set each
+
+
+def test_what_was_planted_stands_beside_what_was_found(evidence: Content) -> None:
+    text = render(evidence)
+    section = text[text.index('<section id="truth"') : text.index('<section id="power"')]
+    assert section.count("2 of 2") == 2
+    assert "1: supported" in section
+    assert "2: undecided" in section
+    bare = render(replace(evidence, truth=[], power=[]))
+    assert "<code>make truth</code> plants a known effect" in bare
+    assert 'id="power"' not in bare
+
+
+def test_what_is_out_of_reach_is_no_point_of_the_power_curve() -> None:
+    rows = [
+        {"songs": 20.0, "repeats": 2.0, "points": None},
+        {"songs": 60.0, "repeats": 2.0, "points": 40.0},
+        {"songs": 600.0, "repeats": 2.0, "points": 10.0},
+        {"songs": 600.0, "repeats": 4.0, "points": "out of reach"},
+    ]
+    found = power_lines(rows)
+    assert [(p["x"], p["y"]) for p in found["lines"][2]] == [(0.0, 0.0), (100.0, 75.0)]
+    assert list(found["lines"]) == [2]
+    assert [songs for songs, _ in found["ticks"]] == [60.0, 100, 300, 600.0]
+    assert power_lines(rows[:2]) == {}  # one point is no curve
 
 
 def test_numbers_of_the_files_are_on_the_page(evidence: Content) -> None:
@@ -466,7 +533,7 @@ def test_numbers_of_the_files_are_on_the_page(evidence: Content) -> None:
     for cell in evidence.cells:
         assert f"{cell.quadrant.f1:.2f} </span>" in text or f">{cell.quadrant.f1:.2f}<" in text
     for one in evidence.comparisons:
-        assert f"{reading.signed(one.difference, 0)}</td>" in text  # intervals of tens of points
+        assert f"{reading.signed(one.difference)}</a></td>" in text
     assert "lowest recall &lt;0&gt;" in text
     assert "&lt;b&gt;x&lt;/b&gt;.mp3" in text
     assert "0.09" in text  # hours of speech
@@ -490,7 +557,7 @@ def test_what_listeners_reach_stands_in_every_table(evidence: Content, tmp_path:
     heard = Content(**{**vars(evidence), "listeners": LISTENERS})
     text = render(heard)
     Page(text)
-    assert text.count("one against the others") == 2  # the plot and the table
+    assert text.count("one against the others") == 2  # the plot and the table of all tasks
     assert "[0.70, 0.90]" in text
     assert text.count(">71</td>") >= 1  # told alike, Q1
     for kind in ("listeners, each other", "networks, pretrained", "networks, not pretrained"):
@@ -525,7 +592,7 @@ def test_claim_eleven_stands_by_the_listeners(evidence: Content) -> None:
         "notes": [], "missing": "", "command": "", "songs": 60, "run_ids": [],
     }  # fmt: skip
     text = render(Content(**{**vars(evidence), "claims": [claim], "listeners": LISTENERS}))
-    section = text[text.index('id="listeners"') : text.index('id="data"')]
+    section = text[text.index('id="listeners"') : text.index('id="registry"')]
     assert "<b>refuted</b>, −0.20 [−0.30, −0.10] alpha, p 0.010." in section
 
 
@@ -564,7 +631,7 @@ def test_absent_stages_are_a_sentence_each(evidence: Content) -> None:
     for command in ("evaluate", "pretrain", "agreement", "split", "register"):
         assert f"<code>recitative {command}</code> writes it" in text
     assert "MLflow holds no run" in text
-    assert text.count("Not tested") == 2
+    assert "The answers are absent from this run; <code>recitative claims</code>" in text
 
 
 def test_everything_is_written_beside_the_page(evidence: Content, tmp_path: Path) -> None:
@@ -665,7 +732,39 @@ def test_without_results_the_stage_says_what_to_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="recitative evaluate"):
-        stage.summary(None)  # type: ignore[arg-type]
+        stage.evaluated_cells()
+
+
+def test_a_build_of_an_older_version_is_one_line(
+    files: tuple[Path, dict[str, pd.DataFrame]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    evaluate, claims = tmp_path / "build/evaluate", tmp_path / "build/claims"
+    shutil.copytree(files[0], evaluate)
+    assert len(stage.evaluated_cells()) == 18
+    rows = read_csv(evaluate / "summary.csv")
+    older = [name for name in SUMMARY_COLUMNS if name != "high"]
+    write_csv(evaluate / "summary.csv", older, ({n: row[n] for n in older} for row in rows))
+    with pytest.raises(
+        UserError,
+        match=r"^build/evaluate/summary.csv has no high: an older version wrote build/evaluate; "
+        r"run `dvc repro`$",
+    ):
+        stage.evaluated_cells()
+    assert stage.told_answers() == []
+    claims.mkdir()
+    (claims / "claims.json").write_text(json.dumps([{"claim": "1"}]))
+    with pytest.raises(
+        UserError, match=r"^build/claims/answers.json is not there: an older version"
+    ):
+        stage.told_answers()
+    with pytest.raises(UserError, match=r"^build/claims/claims.json has no sentence, source"):
+        stage.json_or(Path("build/claims/claims.json"), [])
+    truth = tmp_path / "build/truth/truth.json"
+    truth.parent.mkdir()
+    truth.write_text(json.dumps([{"effect": "none"}]))
+    with pytest.raises(UserError, match=r"truth.json has no seed, .*; run `make truth`$"):
+        stage.json_or(Path("build/truth/truth.json"), [])
 
 
 def test_every_run_is_named_by_its_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -689,7 +788,7 @@ def test_a_missing_control_is_named_and_one_left_out_with_a_reason_is_not(
         for m in ("eng", "man")
         for c in stage.ALL_CONTROLS
     ]
-    monkeypatch.setattr(stage, "_cells", lambda: cells)
+    monkeypatch.setattr(stage, "evaluated_cells", lambda: cells)
     stage._check_controls()
     assert "every control is there" in capsys.readouterr().out
     cells[:] = [cell for cell in cells if cell.mode not in ("opensmile_svm", "scratch")]
@@ -702,13 +801,11 @@ def test_a_missing_control_is_named_and_one_left_out_with_a_reason_is_not(
     assert "none2eng opensmile_svm: left out, and the report says so" in capsys.readouterr().out
 
 
-def test_a_control_that_was_left_out_stands_in_every_table_with_its_reason(
+def test_a_control_that_was_left_out_is_said_once_with_its_reason(
     evidence: Content,
 ) -> None:
-    why = "the package opensmile is not installed"
-    text = render(replace(evidence, missing={"eng": {"opensmile_svm": why}, "man": {}}))
-    rows = re.findall(r"<tr class=\"control\"><th scope=\"row\">openSMILE \+ SVM.*?</tr>", text)
-    assert (
-        len(rows) == 2
-    )  # of all tasks on English music, and of Table 1; Table 2 has nothing of ours
-    assert all(f"left out: {why}" in row for row in rows)
+    why = {"opensmile_svm": "install it: `pip install opensmile`"}
+    text = render(replace(evidence, missing={"eng": why, "man": why}))
+    said = "openSMILE + SVM: install it: <code>pip install opensmile</code>."
+    assert text.count(f"Left out on English music and Mandarin music: {said}") == 1
+    assert text.count("pip install") == 1

@@ -117,15 +117,13 @@ def _forest_row(axes: Axes, cell: Cell, place: int, color: str) -> None:
 
 
 def differences_figure(comparisons: Sequence[Comparison], title: str, note: str = "") -> Figure:
-    """Differences in points of macro F with their intervals; filled where one is decided."""
+    """Differences in points of macro F with their 95 % intervals."""
     comparisons = sorted(comparisons, key=lambda one: (one.music, one.mode))
     figure = Figure(figsize=(8, 1.3 + 0.24 * len(comparisons)))
     axes = figure.add_subplot()
     for place, one in enumerate(comparisons):
-        color = {"better": BLUE, "worse": ORANGE, "undecided": GREY}[one.verdict]
-        face = "white" if one.verdict == "undecided" else color
-        axes.plot([one.low, one.high], [place] * 2, color=color, linewidth=1.2)
-        axes.plot(one.difference, place, "o", color=color, markerfacecolor=face, markersize=5)
+        axes.plot([one.low, one.high], [place] * 2, color=BLUE, linewidth=1.2)
+        axes.plot(one.difference, place, "o", color=BLUE, markersize=5)
     names = [
         f"{music_name(one.music)}, {mode_name(one.mode).lower()}: {' − '.join(one.sides)}"
         for one in comparisons

@@ -13,25 +13,23 @@ from typing import Any
 from recitative.evaluation.comparisons import NO_PRETRAINING
 from recitative.evaluation.metrics import TASKS
 from recitative.evaluation.published import published_tables
-from recitative.reports.results import MODES, Cell, Comparison, Scores, mode_name
+from recitative.reports.results import MODES, Cell, Scores, mode_name
 from recitative.vocabulary import LANGUAGES, MUSIC, SETTINGS
 
 ARCHS, TRANSFER_MODES = ("scae", "cpc"), ("feature_extraction", "full")
 COLUMNS = tuple((arch, mode) for arch in ARCHS for mode in TRANSFER_MODES)
 PAPER_ORDER = ("man2man", "eng2man", "mix2man", "eng2eng", "man2eng", "mix2eng")
 PRINTED_BY = {"1": "Experiment 1: 3 h of speech", "2": "Experiment 2: 30 h of speech"}
-MARKS = {"better": "▲", "worse": "▼", "undecided": ""}
 
 _Key = tuple[str, str, str, str]  # experiment, arch, mode, pairing
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What stands in one place of a table: printed (weighted), ours, and a mark."""
+    """What stands in one place of a table: printed (weighted), and ours."""
 
     printed: Scores | None
     ours: Cell | None
-    verdict: str  # against the mode's own control: better, worse, undecided or nothing
 
 
 @dataclass(frozen=True)
@@ -59,24 +57,13 @@ class PaperTable:
     sections: dict[str, list[Line]]  # by task in truth
 
 
-def paper_tables(
-    cells: Sequence[Cell],
-    comparisons: Mapping[tuple[str, str], Sequence[Comparison]],
-    experiments: Mapping[str, Any],
-) -> list[PaperTable]:
+def paper_tables(cells: Sequence[Cell], experiments: Mapping[str, Any]) -> list[PaperTable]:
     """Both tables; where one amount of speech was run, it stands beside Table 1 alone.
 
-    `comparisons` are by experiment and architecture, corrected over all of them; `experiments` is the
-    content of experiments.json.
+    `experiments` is the content of experiments.json.
     """
     stands_for = experiments.get("stands_for", {})
     by_name = {cell.key: cell for cell in cells}
-    verdicts: dict[_Key, str] = {
-        (*group, one.mode, one.a): one.verdict
-        for group, family in comparisons.items()
-        for one in family
-        if one.with_control
-    }
     printed = _printed()
     tables = []
     for number in ("1", "2"):
@@ -86,8 +73,7 @@ def paper_tables(
         ):
             ours = None
         sections: dict[str, list[Line]] = {
-            task: list(_lines(number, ours or "", task, by_name, verdicts, printed))
-            for task in TASKS
+            task: list(_lines(number, ours or "", task, by_name, printed)) for task in TASKS
         }
         hours = experiments.get("speech_hours", {}).get(ours)
         tables.append(PaperTable(number, ours, hours, sections))
@@ -110,7 +96,6 @@ def _lines(
     experiment: str,
     task: str,
     cells: Mapping[_Key, Cell],
-    verdicts: Mapping[_Key, str],
     printed: Mapping[tuple[str, ...], Scores],
 ) -> Iterator[Line]:
     for music in ("man", "eng"):
@@ -118,13 +103,10 @@ def _lines(
             entries = []
             for arch, mode in COLUMNS:
                 cell = cells.get((experiment, arch, mode, pairing))
-                # The comparisons are of quadrants alone, and so are their marks.
-                verdict = verdicts.get((experiment, arch, mode, pairing), "")
                 entries.append(
                     Entry(
                         printed.get((number, arch, mode, pairing, task)),
                         cell if cell and (task, "macro") in cell.scores else None,
-                        verdict if task == "quadrant" else "",
                     )
                 )
             yield Line(pairing, False, tuple(entries))
@@ -134,7 +116,7 @@ def _lines(
         controls += [(mode_name(m), dict.fromkeys(TRANSFER_MODES, m)) for m in others]
         for name, mode_of in controls:
             found = tuple(
-                Entry(None, cells.get((experiment, arch, mode_of[mode], none)), "")
+                Entry(None, cells.get((experiment, arch, mode_of[mode], none)))
                 for arch, mode in COLUMNS
             )
             if any(entry.ours for entry in found):
@@ -174,7 +156,7 @@ def csv_rows(table: PaperTable) -> Iterator[dict[str, Any]]:
         for line in lines:
             for (arch, mode), entry in zip(COLUMNS, line.entries, strict=True):
                 row: dict[str, Any] = {"task": task, "row": line.name, "arch": arch}
-                row |= {"transfer_mode": mode, "against_control": entry.verdict}
+                row["transfer_mode"] = mode
                 if entry.printed:
                     row |= {f"printed_{n}": getattr(entry.printed, n) for n in _NAMES}
                 if entry.ours:
@@ -193,7 +175,7 @@ _NAMES = ("precision", "recall", "f1")
 CSV_COLUMNS = (
     "task", "row", "arch", "transfer_mode",
     *(f"{kind}_{name}" for kind in ("printed", "weighted", "macro") for name in _NAMES),
-    "low", "high", "against_control",
+    "low", "high",
 )  # fmt: skip
 
 

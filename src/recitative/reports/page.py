@@ -2,8 +2,7 @@
 
 import base64
 import json
-import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,14 +13,17 @@ from urllib.parse import quote
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from matplotlib.figure import Figure as Picture
 
 from recitative.drawing import confusions_figure, row_shares
+from recitative.evaluation.answers import QUESTIONS
 from recitative.evaluation.comparisons import NO_PRETRAINING
 from recitative.evaluation.metrics import LABELS, TASKS
 from recitative.files import atomic_path, write_csv
-from recitative.reports import figures, matrix, results
+from recitative.reports import figures, matrix, parts, results
 from recitative.reports.matrix import PaperTable
+from recitative.reports.parts import Confusions
 from recitative.reports.results import Cell, Comparison
 from recitative.reports.tables import SYNTHETIC, bounds, latex_matrix, latex_table
 from recitative.vocabulary import LANGUAGES, PAIRINGS, SETTINGS
@@ -36,14 +38,6 @@ QUADRANT_NAMES = {
     "Q4": "calm, content (A−V+)",
 }
 
-WORDS = {
-    "supported": "yes",
-    "refuted": "no, the opposite",
-    "undecided": "undecided",
-    "not testable here": "not tested here",
-}
-
-Confusions = Mapping[str, Mapping[str, Sequence[Sequence[int]]]]
 Histories = Mapping[str, Sequence[Mapping[str, float]]]
 
 
@@ -92,6 +86,9 @@ class Content:
     listeners: Mapping[str, Any] = field(default_factory=dict)  # agreement.json, by music language
     pictures: Sequence[tuple[str, Path]] = ()  # of agreement: caption and PNG file
     claims: Sequence[Mapping[str, Any]] = ()  # claims.json
+    answers: Sequence[Mapping[str, Any]] = ()  # answers.json
+    truth: Sequence[Mapping[str, Any]] = ()  # truth.json, of `recitative truth`
+    power: Sequence[Mapping[str, Any]] = ()  # rows of power.csv, numbers or None
     missing: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # why, by music, control
     decisions: Sequence[Mapping[str, Any]] = ()  # decision.json
     runs: Mapping[str, str] = field(default_factory=dict)  # ids by cell, e.g. ``eng2eng full 0``
@@ -137,23 +134,32 @@ def effect(claim: Mapping[str, Any]) -> str:
         return "–"
     digits = 1 if "points" in claim["unit"] else 2
     value, low, high = (f"{claim[name]:+.{digits}f}" for name in ("effect", "low", "high"))
-    return f"{value} [{low}, {high}] {claim['unit']}".replace("-", "−")
+    unit = claim["unit"].removesuffix(" of macro F")
+    return f"{value} [{low}, {high}] {unit}".replace("-", "−")
 
 
-def render(content: Content) -> str:
-    """The page as HTML: nothing is fetched from elsewhere, and all can be read without its script."""
-    environment = Environment(
+def code(text: str) -> Markup:
+    """What stands between backticks as code."""
+    parts = enumerate(text.split("`"))
+    return Markup().join(
+        Markup("<code>{}</code>").format(part) if place % 2 else part for place, part in parts
+    )
+
+
+def environment() -> Environment:
+    """The page's templates, with what they write numbers and names with."""
+    found = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    found.filters |= {
         "f": lambda value: f"{value:.2f}",
-        "points": partial(results.signed, digits=results.decimals(content.comparisons)),
         "p": p_value,
         "effect": effect,
+        "code": code,
         "bounds": bounds,
         "percent": lambda share: f"{100 * share:.0f}",
         "at": position,
@@ -168,43 +174,54 @@ def render(content: Content) -> str:
         "base64": lambda path: base64.b64encode(path.read_bytes()).decode(),
         "yaml": lambda values: yaml.safe_dump(values, sort_keys=False, allow_unicode=True),
     }
+    return found
+
+
+def render(content: Content) -> str:
+    """The page as HTML: nothing is fetched from elsewhere, and all can be read without its script."""
     averages = ("weighted", "macro") if content.average == "weighted" else ("macro", "weighted")
     mine = set(content.runs.values())
     present = [row for row in content.earlier if mine & set(row["run_ids"])]  # this very run's
     own = content.params["pretrain"]["arch"], content.params["experiment"]
-    text = environment.get_template("report.html.j2").render(
-        content=content,
-        css=(HERE / "report.css").read_text(encoding="utf-8"),
-        script=(HERE / "report.js").read_text(encoding="utf-8"),
-        sentences=headline(content.claims),
-        compare=content.mlflow.compare if content.mlflow else None,
-        **_matrix(content),
-        synthetic=SYNTHETIC if content.synthetic else "",
-        answers=results.answers(content.comparisons),
-        sets=list(dict.fromkeys(cell.music for cell in content.cells)),
-        grouped=results.grouped,
-        majority=results.majority,
-        reach=reach(content.comparisons),
-        panels=confusion_panels,
-        by_group=by_group,
-        curves=curves,
-        curve_groups=({own: content.histories} if content.histories else {}) | dict(content.curves),
-        history=earlier_table(content.earlier, present),
-        made_by={
-            name: sorted({value for row in present for value in row[name]} - {"unknown"})
-            for name in ("devices", "git_shas")
-        },
-        versions={name: version(name) for name in PACKAGES},
-        tasks=TASKS,
-        averages=averages,
-        quadrants=LABELS["quadrant"],
-        quadrant_names=QUADRANT_NAMES,
-        highest=highest,
-        ceilings=results.read_ceilings(content.listeners),
-        by_quadrant=results.agreement_by_quadrant(content.listeners, content.cells),
-        pairings=PAIRINGS,
-        no_pretraining=NO_PRETRAINING,
-        most_problems=MOST_PROBLEMS,
+    text = (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            content=content,
+            css=(HERE / "report.css").read_text(encoding="utf-8"),
+            script=(HERE / "report.js").read_text(encoding="utf-8"),
+            counted=Counter(claim["verdict"] for claim in content.claims),
+            planted=parts.truth_table(content.truth),
+            power=parts.power_lines(content.power),
+            compare=content.mlflow.compare if content.mlflow else None,
+            **_matrix(content),
+            synthetic=SYNTHETIC if content.synthetic else "",
+            sets=list(dict.fromkeys(cell.music for cell in content.cells)),
+            grouped=results.grouped,
+            majority=results.majority,
+            left_out=parts.left_out(content.missing),
+            every_score=partial(parts.every_score, content.matrix or content.cells),
+            highest=parts.highest(content.matrix or content.cells),
+            panels=parts.confusion_panels,
+            curves=parts.curves,
+            curve_groups=({own: content.histories} if content.histories else {})
+            | dict(content.curves),
+            history=parts.earlier_table(content.earlier, present),
+            made_by={
+                name: sorted({value for row in present for value in row[name]} - {"unknown"})
+                for name in ("devices", "git_shas")
+            },
+            versions={name: version(name) for name in PACKAGES},
+            tasks=TASKS,
+            averages=averages,
+            quadrants=LABELS["quadrant"],
+            quadrant_names=QUADRANT_NAMES,
+            ceilings=results.read_ceilings(content.listeners),
+            by_quadrant=results.agreement_by_quadrant(content.listeners, content.cells),
+            pairings=PAIRINGS,
+            no_pretraining=NO_PRETRAINING,
+            most_problems=MOST_PROBLEMS,
+        )
     )
     return text + "\n"
 
@@ -212,7 +229,7 @@ def render(content: Content) -> str:
 def _tables(content: Content) -> list[PaperTable]:
     if not content.matrix:
         return []
-    return matrix.paper_tables(content.matrix, content.matrix_tests, content.experiments)
+    return matrix.paper_tables(content.matrix, content.experiments)
 
 
 def _matrix(content: Content) -> dict[str, Any]:
@@ -226,6 +243,8 @@ def _matrix(content: Content) -> dict[str, Any]:
         b = runs.get((experiment, arch, one.b_mode, one.b), ())
         return content.mlflow.compare([*a, *b]) if content.mlflow and a and b else None
 
+    own = content.params["experiment"], content.params["pretrain"]["arch"]
+    compared = content.matrix_tests or {own: content.comparisons}
     there = {cell.arch for cell in content.matrix}
     return {
         "tables": _tables(content),
@@ -237,13 +256,12 @@ def _matrix(content: Content) -> dict[str, Any]:
         "overall": {"coefficients": [], "statements": []} | dict(content.overall),
         "differing": [
             (experiment, arch, one, url(experiment, arch, one))
-            for (experiment, arch), family in content.matrix_tests.items()
+            for (experiment, arch), family in compared.items()
             for one in family
         ],
         "printed_by": matrix.PRINTED_BY,
         "archs": matrix.ARCHS,
         "columns": matrix.COLUMNS,
-        "marks": matrix.MARKS,
     }
 
 
@@ -257,108 +275,9 @@ def p_value(p: float) -> str:
 def position(value: float, low: float, high: float) -> str:
     """Where `value` lies between two ends, as a percentage for an SVG without a view box.
 
-    What lies outside is drawn at the end: an interval of a difference may pass 100 points.
+    What lies outside is drawn at the end.
     """
     return f"{100 * min(1, max(0, (value - low) / (high - low))):.2f}%"
-
-
-def reach(comparisons: Sequence[Comparison]) -> int:
-    """The end of the axis of differences: the farthest bound, rounded up to 10 points, or 100."""
-    ends = [abs(end) for one in comparisons for end in (one.low, one.high)]
-    return min(100, 10 * max(1, math.ceil(max(ends, default=0) / 10)))
-
-
-def highest(cells: Sequence[Cell], music: str, task: str, average: str) -> float:
-    """The highest F of a column, as it is printed."""
-    return max(cell.scores[task, average].f1 for cell in cells if cell.music == music)
-
-
-def confusion_panels(
-    confusions: Confusions, cells: Sequence[Cell], music: str
-) -> dict[str, dict[str, Sequence[Sequence[int]]]]:
-    """Matrices of one music set by mode and name: its pairings, then the control of that mode."""
-    panels: dict[str, dict[str, Sequence[Sequence[int]]]] = defaultdict(dict)
-    for group, members in results.grouped(cells, music).items():
-        for cell in members if group != results.OTHER_CONTROLS else ():
-            if cell.mode in confusions.get(cell.pairing, {}):
-                panels[group][cell.name] = confusions[cell.pairing][cell.mode]
-    return dict(panels)
-
-
-def by_group(comparisons: Sequence[Comparison]) -> dict[str, dict[str, Comparison]]:
-    """Comparisons under short headings: what all of a group share stands above it once."""
-    groups: dict[str, dict[str, Comparison]] = defaultdict(dict)
-    for one in sorted(comparisons, key=lambda one: (one.music, one.mode)):
-        music, mode = results.music_name(one.music), results.mode_name(one.mode)
-        if one.with_control:
-            groups[f"{music}, {mode.lower()} − {one.sides[1]}"][one.sides[0]] = one
-        else:
-            groups[f"{music}: {' − '.join(one.sides)}"][mode] = one
-    return dict(groups)
-
-
-def curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> list[dict[str, Any]]:
-    """Lines and marks of the pretraining curves in percent of a panel, one loss axis for all."""
-    if not histories:
-        return []
-    losses = [
-        row[f"{part}_loss"]
-        for history in histories.values()
-        for row in history
-        for part in ("train", "validation")
-    ]
-    low, high = min(losses), max(losses)
-    span = (high - low) or 1.0
-    panels = []
-    for language, history in histories.items():
-        last = max(row["epoch"] for row in history) or 1
-
-        def place(row: Mapping[str, float], part: str, last: float = last) -> tuple[float, float]:
-            x = 100 * row["epoch"] / last
-            return x, 94 - 88 * (row[f"{part}_loss"] - low) / span
-
-        best = [row for row in history if row["best"]][-1]
-        panels.append(
-            {
-                "language": language,
-                "epochs": len(history),
-                "lines": {
-                    part: " ".join("{:.2f},{:.2f}".format(*place(row, part)) for row in history)
-                    for part in ("train", "validation")
-                },
-                "best": place(best, "validation"),
-                "best_epoch": int(best["epoch"]) + 1,
-                "best_loss": best["validation_loss"],
-                "low": low,
-                "high": high,
-            }
-        )
-    return panels
-
-
-def earlier_table(
-    earlier: Sequence[Mapping[str, Any]], present: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """A line a version and transfer mode: F by pairing, and of the control without pretraining.
-
-    Of rows of `tracking.past_runs.earlier_results`, among them the `present` run's.
-    """
-    named = ("experiment", "protocol", "arch", "dvc_experiment", "certificate_hash")
-    lines: dict[tuple[str, ...], dict[str, Any]] = {}
-    here = {id(row) for row in present}
-    for row in earlier:
-        for mode, control in NO_PRETRAINING.items():
-            if row["transfer_mode"] not in (mode, control):
-                continue
-            key = (*(str(row[name]) for name in named), mode)
-            line = lines.setdefault(
-                key,
-                {name: row[name] for name in named}
-                | {"transfer_mode": mode, "present": False, "f1": {}},
-            )
-            line["f1"][row["pairing"]] = row["f1"]
-            line["present"] |= id(row) in here
-    return list(lines.values())
 
 
 def _pictures(content: Content) -> dict[str, Picture]:
@@ -366,7 +285,7 @@ def _pictures(content: Content) -> dict[str, Picture]:
     drawn: dict[str, Picture] = {}
     for music in dict.fromkeys(cell.music for cell in content.cells):
         drawn[f"forest-{music}"] = figures.forest_figure(content.cells, music, note)
-        panels = confusion_panels(content.confusions, content.cells, music)
+        panels = parts.confusion_panels(content.confusions, content.cells, music)
         if panels:
             titled = {
                 f"{mode}\n{name}": row_shares(m)
@@ -375,12 +294,14 @@ def _pictures(content: Content) -> dict[str, Picture]:
             }
             names = f"predicted\n{note}".rstrip(), "true, %"
             drawn[f"confusion-{music}"] = confusions_figure(titled, LABELS["quadrant"], names)
-    for name, answer in zip(
-        ("pretraining", "language"), results.answers(content.comparisons), strict=True
-    ):
-        if answer.comparisons:
-            drawn[f"differences-{name}"] = figures.differences_figure(
-                answer.comparisons, answer.question, note
+    families = {
+        "pretraining": [one for one in content.comparisons if one.with_control],
+        "language": [one for one in content.comparisons if one.of_languages],
+    }
+    for question in QUESTIONS:
+        if family := families.get(question.id):
+            drawn[f"differences-{question.id}"] = figures.differences_figure(
+                family, question.text, note
             )
     if content.matrix:
         drawn["settings"] = figures.settings_figure(
@@ -391,36 +312,3 @@ def _pictures(content: Content) -> dict[str, Picture]:
             {f"{LANGUAGES[name]} speech": rows for name, rows in content.histories.items()}, note
         )
     return drawn
-
-
-def headline(claims: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Three sentences: whether the language matters, whether speech helps, how much is decided.
-
-    They are from claims.json, and never say more than its verdicts; none where nothing was judged.
-    """
-    by_id = {claim["claim"]: claim for claim in claims}
-    if not {"1", "10a", "10b"} <= by_id.keys():
-        return []
-    counted = Counter(claim["verdict"] for claim in claims)
-    verdicts = ", ".join(f"{counted[word]} {word}" for word in WORDS if counted[word])
-    songs = by_id["1"]["songs"] or by_id["10a"]["songs"]
-    seen = f" on {songs} test songs" if songs else ""
-    said = _said(by_id["1"])
-    return [
-        "Does speech in the music’s own language teach more than speech in the other? "
-        f"{said[0].upper()}{said[1:]} (claim 1).",
-        "Does hearing speech at all help? With the encoder frozen, against a random encoder: "
-        f"{_said(by_id['10a'])} (claim 10a); fully trained, against from scratch: "
-        f"{_said(by_id['10b'])} (claim 10b).",
-        f"Of {len(claims)} claims, judged{seen}: {verdicts}.",
-    ]
-
-
-def _said(claim: Mapping[str, Any]) -> str:
-    word = WORDS[claim["verdict"]]
-    if claim["effect"] is None:
-        return word
-    effect, low, high = (
-        f"{claim[name]:+.1f}".replace("-", "−") for name in ("effect", "low", "high")
-    )
-    return f"{word}: {effect} points of macro F [{low}, {high}]"

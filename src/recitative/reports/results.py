@@ -1,14 +1,14 @@
-"""What the evaluation's files say, as objects: cells, comparisons, and the answers they allow.
+"""What the evaluation's files say, as objects: cells and comparisons.
 
-An answer is never more than its comparisons: a difference counts only where its interval leaves out
-zero *and* its corrected p is at most 0.05; everything else is undecided, which is not "no effect".
+A comparison is numbers without a verdict: only the claims have one, and only
+`evaluation.answers` answers a question.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import fmean, median
-from typing import Any, Literal
+from statistics import fmean
+from typing import Any
 
 import pandas as pd
 
@@ -16,7 +16,6 @@ from recitative.evaluation.comparisons import NO_PRETRAINING
 from recitative.evaluation.metrics import LABELS, decide, score, to_song_level
 from recitative.vocabulary import LANGUAGES, QUADRANTS, setting_of
 
-Verdict = Literal["better", "worse", "undecided"]
 Row = Mapping[str, str]
 
 MODES = {
@@ -31,7 +30,6 @@ MODES = {
     "majority": "majority class",
 }
 OTHER_CONTROLS = "Other controls"
-SIGNIFICANCE = 0.05  # of a corrected p
 
 
 @dataclass(frozen=True)
@@ -111,15 +109,6 @@ class Comparison:
     p: float  # corrected over the family
 
     @property
-    def verdict(self) -> Verdict:
-        """What may be said of it."""
-        if self.p <= SIGNIFICANCE and self.low > 0:
-            return "better"
-        if self.p <= SIGNIFICANCE and self.high < 0:
-            return "worse"
-        return "undecided"
-
-    @property
     def with_control(self) -> bool:
         """Whether b was not pretrained."""
         return self.b.startswith("none2")
@@ -142,16 +131,6 @@ class Comparison:
         return replace(
             self, a=self.b, b=self.a, difference=-self.difference, low=-self.high, high=-self.low
         )
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A question, the word that answers it, why, and the comparisons that it stands on."""
-
-    question: str
-    word: str
-    sentence: str
-    comparisons: tuple[Comparison, ...]
 
 
 def mode_name(mode: str) -> str:
@@ -298,51 +277,6 @@ def song_confusions(predictions: pd.DataFrame) -> dict[str, list[list[int]]]:
         str(mode): score(*decide(table, "quadrant"), "quadrant").confusion.tolist()
         for mode, table in to_song_level(predictions).groupby("transfer_mode", sort=False)
     }
-
-
-def answers(comparisons: Sequence[Comparison]) -> list[Answer]:
-    """What the comparisons say about the two questions that the platform is for."""
-    return [
-        _answer(
-            "Does pretraining on speech help here?",
-            "with the same network without pretraining",
-            [one for one in comparisons if one.with_control],
-        ),
-        _answer(
-            "Does the language of the speech matter?",
-            "of speech in the music’s language with speech in the other",
-            [one for one in comparisons if one.of_languages],
-        ),
-    ]
-
-
-def _answer(question: str, between: str, family: Sequence[Comparison]) -> Answer:
-    if not family:
-        return Answer(question, "Not tested", "This run has no such comparison.", ())
-    count, total = Counter(one.verdict for one in family), len(family)
-    if count["better"] and count["worse"]:
-        word = "Mixed"
-        told = f"better in {count['better']}, worse in {count['worse']}, undecided in the others"
-    elif count["better"]:
-        word = "Yes" if count["better"] == total else f"In {count['better']} of {total} comparisons"
-        told = f"better in {count['better']}, undecided in {total - count['better']}"
-    elif count["worse"]:
-        word = "No" if count["worse"] == total else f"Worse in {count['worse']} of {total}"
-        told = f"worse in {count['worse']}, undecided in {total - count['worse']}"
-    else:
-        word, told = "Undecided", "none can be told from zero"
-    differences = [one.difference for one in family]
-    lowest, highest = (signed(end(differences), decimals(family)) for end in (min, max))
-    sentence = (
-        f"{total} comparisons {between}: {told}. Differences from {lowest} to {highest} points of "
-        "macro F (quadrants, songs)."
-    )
-    return Answer(question, word, sentence, tuple(family))
-
-
-def decimals(comparisons: Sequence[Comparison]) -> int:
-    """How many decimals of points mean anything: none where intervals reach 10 points or more."""
-    return int(median([(one.high - one.low) / 2 for one in comparisons] or [0.0]) < 10)
 
 
 def signed(points: float, digits: int = 1) -> str:

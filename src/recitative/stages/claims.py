@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from recitative.agreement.alpha import alpha_from_long, bootstrap_alphas
-from recitative.agreement.consensus import answers
+from recitative.agreement.consensus import answers as listeners_answers
 from recitative.agreement.ratings import read_music_ratings
 from recitative.corpora.certificate import require_clean
+from recitative.evaluation.answers import answer
 from recitative.evaluation.claims import CellName
 from recitative.evaluation.comparisons import split_cells
 from recitative.evaluation.metrics import check_predictions, read_predictions
@@ -50,9 +51,15 @@ def run(params: Params) -> None:
         for one in trained
         for n, losses in enumerate(one.losses)
     )
+    found = answer(told)
+    answered = {claim: one for one in found for claim in one["claims"]}
+    for row in told:  # which question the claim answers, and how it is answered
+        one = answered.get(row["claim"])
+        row["question"], row["answer"] = (one["id"], one["verdict"]) if one else (None, None)
     experiments = {"stands_for": evidence.labels(), "speech_hours": dict(evidence.hours)}
     with atomic_folder(CLAIMS) as folder:
         write_json(folder / "claims.json", told)
+        write_json(folder / "answers.json", found)
         write_json(folder / "run.json", runs)
         write_json(folder / "overall.json", asdict(overall))
         write_json(folder / "experiments.json", experiments)
@@ -61,6 +68,7 @@ def run(params: Params) -> None:
         write_csv(folder / "curves.csv", CURVE_COLUMNS, curves)
         write_csv(folder / "power.csv", POWER_COLUMNS, curve(variances or TYPICAL))
     click.echo(format_verdicts(verdicts))
+    click.echo("\n".join(f"{one['question']} {one['verdict']}" for one in found))
     say_elsewhere([run for ids in evidence.runs.values() for run in ids])
     click.echo(
         f"appendix, a mixed model over all cells:\n{format_effects(overall)}\n{CLAIMS}/claims.json"
@@ -153,7 +161,7 @@ def _agreement(params: Params) -> dict[str, Agreement]:
         path = INDEX / f"music-{music}.ratings.csv"
         if not path.exists():
             continue
-        given = answers(read_music_ratings(path), "quadrant", params.agreement.midpoint)
+        given = listeners_answers(read_music_ratings(path), "quadrant", params.agreement.midpoint)
         alpha = alpha_from_long(*given, "nominal")
         if alpha is None:
             continue

@@ -17,9 +17,18 @@ from recitative.corpora.demo import is_synthetic
 from recitative.corpora.indexing import read_index
 from recitative.errors import UserError
 from recitative.evaluation import promotion
+from recitative.evaluation.answers import tags as answer_tags
 from recitative.evaluation.promotion import Gate, Songs, above_champion, averaged
 from recitative.evaluation.statistics import Estimate
-from recitative.experiment.places import CONTROLS, DATA, INDEX, REGISTRY, SPLITS, TRANSFER
+from recitative.experiment.places import (
+    CLAIMS,
+    CONTROLS,
+    DATA,
+    INDEX,
+    REGISTRY,
+    SPLITS,
+    TRANSFER,
+)
 from recitative.files import atomic_folder, read_json, write_json
 from recitative.learning.config import TRANSFER_MODES
 from recitative.models import architecture
@@ -32,8 +41,7 @@ from recitative.vocabulary import LANGUAGES, MUSIC, PAIRINGS
 
 TEST_PREDICTIONS = "test_predictions.csv"  # in the bundle: a later candidate is compared on them
 SYNTHETIC = (
-    "**Synthetic**: trained and tested on the embedded corpus. The scores say that the platform works, "
-    "nothing about music."
+    "**Synthetic** data: use these numbers to check the installation, not to draw conclusions."
 )
 
 
@@ -70,8 +78,10 @@ def run(params: Params) -> None:
             f"({chosen['pairing']} {chosen['arch']} {chosen['transfer_mode']}, "
             f"{chosen['members']} networks averaged)"
         )
-        for gate in decision["gates"] + decision["beside"]:
+        for gate in decision["gates"]:
             click.echo(f"  {'yes' if gate['passed'] else 'no '} {gate['name']}: {gate['reason']}")
+        for gate in decision["beside"]:
+            click.echo(f"      {gate['reason']}")
 
 
 def _decide(params: Params, music: str, leaks: list[str]) -> dict[str, Any]:
@@ -112,11 +122,13 @@ def _decide(params: Params, music: str, leaks: list[str]) -> dict[str, Any]:
     passed = all(gate.passed for gate in judged) or _number(champion) == version.number
     alias = registry.CHAMPION if passed else registry.CHALLENGER
     registry.set_alias(version, alias)
-    verdicts = {f"gate.{gate.name}": gate for gate in judged} | {gate.name: gate for gate in said}
-    told = {k: f"{'yes' if gate.passed else 'no'}: {gate.reason}" for k, gate in verdicts.items()}
+    answers = CLAIMS / "answers.json"
+    answered = answer_tags(read_json(answers)) if answers.exists() else {}
+    told = {f"gate.{g.name}": f"{'yes' if g.passed else 'no'}: {g.reason}" for g in judged}
+    told |= {g.name.replace("beats_", "against_"): g.reason for g in said}  # numbers: no condition
     registry.describe(
         version,
-        {"decision": alias} | told,
+        {"decision": alias} | told | answered,
         _about(cell, params, scores, len(songs.true), synthetic),
         Path(__file__)
         .with_name("model.txt")

@@ -1,8 +1,9 @@
-"""`recitative report`: all that was found, as one page -> build/report/; and the short of it."""
+"""`recitative report`: all that was found, as one page -> build/report/."""
 
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,7 +13,17 @@ import pandas as pd
 from recitative.corpora.base import ROLES
 from recitative.corpora.demo import is_synthetic
 from recitative.errors import UserError
-from recitative.evaluation.comparisons import LABEL_COLUMNS, CellKey, compare_labels, split_cells
+from recitative.evaluation import answers
+from recitative.evaluation.comparisons import (
+    LABEL_COLUMNS,
+    TEST_COLUMNS,
+    CellKey,
+    compare_labels,
+    split_cells,
+)
+from recitative.evaluation.metrics import CLASS_COLUMNS, RESULT_COLUMNS
+from recitative.evaluation.summary import MATRIX_COLUMNS, MATRIX_TEST_COLUMNS, SUMMARY_COLUMNS
+from recitative.evaluation.verdicts import Verdict
 from recitative.experiment import labels as identity
 from recitative.experiment import places
 from recitative.experiment.searched import PAGE
@@ -24,15 +35,34 @@ from recitative.params import Params
 from recitative.reports import results
 from recitative.reports.page import Content, MlflowLinks, write_report
 from recitative.reports.results import Cell
-from recitative.reports.tables import summary_text
-from recitative.stages.claims import earlier_predictions, say_elsewhere
+from recitative.stages.claims import CURVE_COLUMNS, earlier_predictions, say_elsewhere
 from recitative.tracking.past_runs import earlier_results
 from recitative.tracking.runs import open_run, parent_run_id
 from recitative.tracking.store import experiment_id, is_server, tracking_uri
 from recitative.vocabulary import LANGUAGES, MUSIC, PAIRINGS, SPEECH
 
+# What the page shows of each file: columns, or keys of every entry.
+NEEDED = {
+    "summary.csv": SUMMARY_COLUMNS,
+    "results.csv": RESULT_COLUMNS,
+    "classes.csv": CLASS_COLUMNS,
+    "tests.csv": TEST_COLUMNS,
+    "matrix.csv": MATRIX_COLUMNS,
+    "matrix_tests.csv": MATRIX_TEST_COLUMNS,
+    "curves.csv": CURVE_COLUMNS,
+    "power.csv": ("songs", "repeats", "points"),
+    "claims.json": [one.name for one in fields(Verdict) if one.name != "run_ids"],
+    "answers.json": answers.KEYS,
+    "decision.json": ("model", "version", "alias", "candidate", "gates"),
+    "truth.json": (
+        "effect", "seed", "arch", "claim", "expected", "verdict", "value", "low", "high", "right",
+    ),
+}  # fmt: skip
 CURVE = ("epoch", "train_loss", "validation_loss")
-PICTURES = {"raters": "Every two raters", "confusion": "What other raters say of a clip"}
+PICTURES = {
+    "raters": "How far does every rater agree with every other?",
+    "confusion": "What do other raters say of a clip?",
+}
 
 
 def run(params: Params, check_controls: bool = False) -> None:
@@ -47,9 +77,9 @@ def run(params: Params, check_controls: bool = False) -> None:
         _check_controls()
         return
     folders = places.prediction_folders()
-    cells = _cells()
+    cells = evaluated_cells()
     runs = dict(_runs(folders))
-    of_claims = _json(places.CLAIMS / "run.json", {"claims": {}, "cells": []})
+    of_claims = json_or(places.CLAIMS / "run.json", {"claims": {}, "cells": []})
     gone = say_elsewhere([*runs.values(), *(run for *_, ids in of_claims["cells"] for run in ids)])
     labels = compared_labels(params)
     alpha = [row for row in _rows(places.AGREEMENT / "alpha.csv") if row["resampled"] == "both"]
@@ -70,21 +100,24 @@ def run(params: Params, check_controls: bool = False) -> None:
             for language in SPEECH
             if (rows := _rows(places.PRETRAIN / language / "history.csv"))
         },
-        certificate=_json(places.SPLITS / "certificate.json", {}),
+        certificate=json_or(places.SPLITS / "certificate.json", {}),
         problems={
             role: _rows(places.INDEX / f"{role}.problems.csv")
             + _rows(places.FEATURES / role / "problems.csv")
             for role in ROLES
         },
         alpha=[_numbers(row) for row in alpha],
-        listeners=_json(places.AGREEMENT / "agreement.json", {}),
+        listeners=json_or(places.AGREEMENT / "agreement.json", {}),
         pictures=list(_pictures()),
+        answers=told_answers(),
+        truth=json_or(places.BUILD / "truth" / "truth.json", []),
+        power=[_numbers(row) for row in _rows(places.CLAIMS / "power.csv")],
         claims=[
             claim | {"run_ids": _without(gone, of_claims["claims"].get(claim["claim"], ()))}
-            for claim in _json(places.CLAIMS / "claims.json", [])
+            for claim in json_or(places.CLAIMS / "claims.json", [])
         ],
-        missing={music: _json(places.CONTROLS / music / "missing.json", {}) for music in MUSIC},
-        decisions=_json(places.REGISTRY / "decision.json", []),
+        missing={music: json_or(places.CONTROLS / music / "missing.json", {}) for music in MUSIC},
+        decisions=json_or(places.REGISTRY / "decision.json", []),
         runs=runs,
         earlier=earlier_results(),
         labels=labels,
@@ -99,8 +132,8 @@ def run(params: Params, check_controls: bool = False) -> None:
                 _rows(places.CLAIMS / "matrix_tests.csv"), "experiment", "arch"
             ).items()
         },
-        experiments=_json(places.CLAIMS / "experiments.json", {}),
-        overall=_json(places.CLAIMS / "overall.json", {}),
+        experiments=json_or(places.CLAIMS / "experiments.json", {}),
+        overall=json_or(places.CLAIMS / "overall.json", {}),
         curves=_curves(params),
         faults=[read_json(path) for path in sorted(places.FAULTS.glob("*.json"))],
         mlflow=MlflowLinks(  # where there is no server: where `mlflow ui` answers
@@ -154,8 +187,13 @@ def compared_labels(params: Params) -> list[dict[str, Any]]:
 def _log(params: Params, folder: Path) -> None:
     """Keep the page and what lies beside it in MLflow, for whoever has no checkout."""
     cell = identity.labels(params, "cpu", "none", "none", "report", 0)
+    answered = answers.tags(told_answers())
     with open_run(
-        "report", cell, cell | identity.provenance("report"), parent=parent_run_id(), measure=False
+        "report",
+        cell,
+        cell | identity.provenance("report") | answered,
+        parent=parent_run_id(),
+        measure=False,
     ) as tracked:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             below = path.parent.relative_to(folder).as_posix()
@@ -164,10 +202,10 @@ def _log(params: Params, folder: Path) -> None:
 
 def _check_controls() -> None:
     """Every control of both music sets has results, or a reason why it has none."""
-    found = {(cell.music, cell.mode) for cell in _cells()}
+    found = {(cell.music, cell.mode) for cell in evaluated_cells()}
     lost = []
     for music in MUSIC:
-        reasons = _json(places.CONTROLS / music / "missing.json", {})
+        reasons = json_or(places.CONTROLS / music / "missing.json", {})
         for name in ALL_CONTROLS:
             if (music, name) in found:
                 continue
@@ -183,29 +221,49 @@ def _check_controls() -> None:
     click.echo(f"every control is there: {', '.join(ALL_CONTROLS)}")
 
 
-def summary(params: Params) -> None:
-    """Print the results, the promoted models and where the report is."""
-    decisions = _json(places.REGISTRY / "decision.json", [])
-    page = places.REPORT / "index.html"
-    ceilings = results.read_ceilings(_json(places.AGREEMENT / "agreement.json", {}))
-    click.echo(
-        summary_text(_cells(), decisions, is_synthetic(places.DATA, places.INDEX), page, ceilings)
-    )
+def evaluated_cells() -> list[Cell]:
+    """The cells of build/evaluate/.
 
-
-def _cells() -> list[Cell]:
+    Raises:
+        UserError: there are none yet, or an older version wrote them.
+    """
     paths = [places.EVALUATE / f"{name}.csv" for name in ("summary", "results", "classes")]
     if missing := [path for path in paths if not path.exists()]:
         raise UserError(f"{missing[0]}: no results yet; run `recitative evaluate`")
-    return results.read_cells(*map(read_csv, paths))
+    return results.read_cells(*map(_rows, paths))
+
+
+def told_answers() -> list[dict[str, Any]]:
+    """The rows of answers.json; none where no claim was judged."""
+    found: list[dict[str, Any]] = json_or(places.CLAIMS / "answers.json", [])
+    if not found and (places.CLAIMS / "claims.json").exists():
+        raise _older(places.CLAIMS / "answers.json", "is not there")
+    return found
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    return read_csv(path) if path.exists() else []
+    rows = read_csv(path) if path.exists() else []
+    _require(path, rows)
+    return rows
 
 
-def _json(path: Path, absent: Any) -> Any:
-    return read_json(path) if path.exists() else absent
+def json_or(path: Path, absent: Any) -> Any:
+    """The content of a file that need not be there, with all that the page shows."""
+    found = read_json(path) if path.exists() else absent
+    _require(path, found if isinstance(found, list) else [])
+    return found
+
+
+def _require(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """What an older version wrote may lack something that the page shows."""
+    lacking = [name for name in NEEDED.get(path.name, ()) if rows and name not in rows[0]]
+    if lacking:
+        raise _older(path, f"has no {', '.join(lacking)}")
+
+
+def _older(path: Path, what: str) -> UserError:
+    command = "make truth" if path.parent.name == "truth" else "dvc repro"
+    return UserError(f"{path} {what}: an older version wrote {path.parent}; run `{command}`")
 
 
 def _curves(params: Params) -> dict[tuple[str, str], dict[str, list[dict[str, Any]]]]:
@@ -241,16 +299,16 @@ def _pictures() -> Iterator[tuple[str, Path]]:
         for name, title in PICTURES.items():
             path = places.AGREEMENT / "figures" / music / f"{name}-column.png"
             if path.exists():
-                yield f"{title}, {LANGUAGES[music]} music", path
+                yield f"{title} {LANGUAGES[music]} music.", path
 
 
 def _runs(folders: dict[str, Path]) -> Iterator[tuple[str, str]]:
     """Every run id that the stages wrote down, by what it is of."""
     for language in SPEECH:
-        if found := _json(places.PRETRAIN / language / "run.json", {}):
+        if found := json_or(places.PRETRAIN / language / "run.json", {}):
             yield f"pretrain {language}", found["run_id"]
     for pairing, folder in folders.items():
-        for mode, repeats in _json(folder / "run.json", {}).items():
+        for mode, repeats in json_or(folder / "run.json", {}).items():
             if isinstance(repeats, dict):  # not the parent's id, nor the key
                 for repeat, run_id in repeats.items():
                     yield f"{pairing} {mode} {repeat}", run_id
