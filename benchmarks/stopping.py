@@ -124,7 +124,7 @@ def _heard(
     model = _classifier(params, music)
     model.encoder.load_state_dict(encoder_of(pretrained).state_dict())
     with tempfile.TemporaryDirectory() as folder:
-        codes = encode(model.encoder, segments, compute, Path(folder) / "codes.npy")
+        codes = encode(model, segments, compute, Path(folder) / "codes.npy")
         mode = TRANSFER_MODES["feature_extraction"]
         for _ in fit_mode(mode, model, segments, parts, codes, params.transfer, compute, seed):
             pass  # its own rule of stopping, and its best weights
@@ -186,7 +186,7 @@ def main() -> None:
             continue
         model = _classifier(params, music)
         with tempfile.TemporaryDirectory() as folder:
-            codes = encode(model.encoder, segments, compute, Path(folder) / "codes.npy")
+            codes = encode(model, segments, compute, Path(folder) / "codes.npy")
             trainings += [
                 train(params, music, draw, given.phase, given.epochs, segments, codes, known)
                 for draw in range(given.draws)

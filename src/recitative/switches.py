@@ -1,7 +1,7 @@
 """What `size` and `protocol` mean: the value of each parameter that is `auto`.
 
 sizes.csv and protocols.csv have a line a parameter. Each line of a protocol comes from a row of the
-comparison of the paper, its release and sound practice (docs/protocols.md; C1 to C22): `ROWS`.
+comparison of the paper, its release and sound practice (docs/protocols.md; C1 to C24): `ROWS`.
 """
 
 from dataclasses import dataclass

@@ -171,7 +171,7 @@ def test_a_description_and_a_file_rebuild_the_model_bit_for_bit(
     assert torch.equal(encoder_of(model)(x), encoder_of(rebuilt)(x))
 
 
-@pytest.mark.parametrize("head", ["flatten", "pooled"])
+@pytest.mark.parametrize("head", ["flatten", "pooled", "song"])
 @pytest.mark.parametrize("arch", ARCHS)
 def test_a_classifier_is_rebuilt_from_its_description(arch: str, head: Any, tmp_path: Path) -> None:
     description = describe(arch, tiny.ENCODER, tiny.CONFIGS[arch], tiny.BANDS, tiny.FRAMES) | {
@@ -193,7 +193,7 @@ def test_a_classifier_is_rebuilt_from_its_description(arch: str, head: Any, tmp_
         assert torch.equal(logits, rebuilt(x)[task])
 
 
-@pytest.mark.parametrize("head", ["flatten", "pooled"])
+@pytest.mark.parametrize("head", ["flatten", "pooled", "song"])
 @pytest.mark.parametrize("arch", ARCHS)
 def test_a_classifiers_loss_reaches_every_parameter(arch: str, head: Any) -> None:
     torch.manual_seed(0)
@@ -386,7 +386,7 @@ def test_the_documented_heads_are_those_of_the_code(models_page: str) -> None:
         ("SCAE", SCAE(EncoderConfig(), SCAEConfig(), 128, 31).encoder),
         ("CPC", CPC(EncoderConfig(), CPCConfig(), 128, 31).encoder),
     ):
-        heads: tuple[Any, ...] = ("flatten", "pooled")
+        heads: tuple[Any, ...] = ("flatten", "pooled", "song")
         for head in heads:
             model = EmotionClassifier(encoder, head, ClassifierConfig())
             rows.append((f"{name}, `{head}`", times(encoder.code_shape), parameters(model.heads)))

@@ -127,7 +127,7 @@ def test_runs_of_another_experiment_add_what_is_missing(project, monkeypatch):
     monkeypatch.setattr(claims.past_runs, "pretraining_runs", lambda _: trained)
     found = judged(fast(monkeypatch))
     assert asked["protocol"] == "corrected"
-    assert asked["same"]["transfer.head"] == "flatten"
+    assert asked["same"]["transfer.head"] == "pooled"
     assert set(asked["hashes"]) == {"eng", "man"}
     assert found["6a"]["verdict"] != "not testable here"
     assert any(run.startswith("mlflow-") for run in found["6a"]["run_ids"])

@@ -47,7 +47,7 @@ def test_present_and_earlier_kinds_are_compared(
     assert (row["a_labels"], row["b_labels"], row["songs"]) == ("majority", "soft", 40)
     assert row["difference"] < -20
     assert [labels for labels, _ in asked] == ["soft", "reliable"]
-    assert all(same == {"size": "demo", "transfer.head": "flatten"} for _, same in asked)
+    assert all(same == {"size": "demo", "transfer.head": "pooled"} for _, same in asked)
 
 
 def test_one_kind_alone_is_no_comparison(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,6 +119,22 @@ def test_a_written_value_wins_over_both(
     assert origins[name] == "params.yaml"
 
 
+@pytest.mark.parametrize("protocol", ["paper", "released"])
+@pytest.mark.parametrize("size", list(SIZES))
+def test_the_papers_heads_stay_the_papers(size: str, protocol: str, load: Any) -> None:
+    """Of them C24 changes nothing: head, schedule, epochs, and one training a cell."""
+    params, _ = load({"size": size, "protocol": protocol})
+    transfer, sizes = params.transfer, SIZES[size]
+    assert (transfer.head, transfer.classifier.standardize, transfer.refit) == (
+        "flatten", False, False,
+    )  # fmt: skip
+    for phase in ("frozen", "finetune"):
+        fitted = getattr(transfer, phase)
+        assert (fitted.schedule, fitted.epochs) == ("constant", sizes[f"transfer.{phase}.epochs"])
+        assert fitted.keep == ("best" if protocol == "paper" else "last")
+    assert params.controls.scratch_epochs == sizes["controls.scratch_epochs"]
+
+
 def test_the_protocol_wins_over_the_size(load: Any) -> None:
     params, origins = load({"size": "paper", "protocol": "released"})
     assert params.pretrain.patience == 0

@@ -136,6 +136,34 @@ def test_the_rate_decays_by_keras_rule(per: str) -> None:
     assert model.w.item() == pytest.approx(rates.sum(), rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("schedule", "shape"),
+    [
+        ("constant", lambda done: np.ones_like(done)),
+        ("linear", lambda done: 1 - done),
+        ("cosine", lambda done: (1 + np.cos(np.pi * done)) / 2),
+    ],
+)
+def test_a_schedule_goes_from_the_rate_to_0_over_all_updates(schedule: str, shape: Any) -> None:
+    model, rate = Walker(), 0.5
+    settings = config(epochs=4, schedule=schedule, learning_rate=rate, keep="last")
+    history = list(fit(model, numbers(13), numbers(1), settings, tiny.CPU, 1))
+    # Batches of 4, 4 and 5, since one example alone joins the batch before it: 12 updates.
+    rates = rate * shape(np.arange(12) / 12)
+    assert [e.learning_rate for e in history] == pytest.approx(list(rates[2::3]))
+    assert model.w.item() == pytest.approx(rates.sum(), rel=1e-5)
+
+
+def test_without_a_validation_part_all_epochs_are_trained_and_the_last_one_stays() -> None:
+    model = Walker()
+    settings = config(epochs=5, patience=1, keep="best")
+    history = list(fit(model, numbers(4), None, settings, tiny.CPU, 1))
+    assert model.w.item() == pytest.approx(2.5, abs=1e-4)
+    assert not model.training
+    assert [(e.validation, e.best) for e in history] == [({}, False)] * 5
+    assert "validation_loss" not in history[0].row()
+
+
 # What is seen.
 
 
@@ -250,7 +278,8 @@ def rows(epochs: Iterator[Epoch] | Sequence[Epoch]) -> list[dict[str, float | in
 def test_a_killed_training_ends_as_if_it_had_never_been(
     kind: str, keep: str, tmp_path: Path
 ) -> None:
-    settings = LEARN.model_copy(update={"keep": keep})
+    schedule = "cosine" if keep == "last" else "constant"
+    settings = LEARN.model_copy(update={"keep": keep, "schedule": schedule})
     model, *parts = kind_of(kind)
     history = rows(fit(model, *parts, settings, tiny.CPU, 11))
     assert len(history) >= 3

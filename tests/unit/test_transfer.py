@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 
@@ -16,6 +18,7 @@ from recitative.features.shards import MappedFrames
 from recitative.features.store import FeatureStore
 from recitative.learning.config import TRANSFER_MODES, ControlsConfig, TransferConfig
 from recitative.learning.segments import LabelledSegments, task_targets
+from recitative.learning.song_head import INVERSE_PENALTY
 from recitative.learning.training import Batches, fit
 from recitative.learning.transfer import Parts, calibrate, encode, fit_mode, predict_segments
 from recitative.models import encoder_of
@@ -26,7 +29,9 @@ from recitative.vocabulary import QUADRANTS
 SONGS = [0, 0, 1, 2, 2, 1, 3, 3, 0, 2, 0, 0, 1, 3, 2, 1]
 SIZES = ClassifierConfig(trunk=(8,), block=(8,), pooled_trunk=(8,))
 FIT = {"epochs": 3, "batch_size": 7, "learning_rate": 0.01}
-CONFIG = TransferConfig.model_validate({"repeats": 1, "frozen": FIT, "finetune": FIT})
+CONFIG = TransferConfig.model_validate(
+    {"repeats": 1, "classifier": SIZES.model_dump(), "frozen": FIT, "finetune": FIT}
+)
 FROZEN, FULL = TRANSFER_MODES["feature_extraction"], TRANSFER_MODES["full"]
 
 
@@ -109,22 +114,32 @@ def test_segment_numbers_count_from_the_clips_first_even_where_it_is_not_shown(
 # Codes.
 
 
+@pytest.mark.parametrize("head", ["flatten", "pooled"])
 @pytest.mark.parametrize("arch", ["scae", "cpc"])
-def test_codes_are_the_encoders_in_eval_mode(arch: str, tmp_path: Path) -> None:
+def test_codes_are_the_encoders_in_eval_mode_as_the_heads_read_them(
+    arch: str, head: Any, tmp_path: Path
+) -> None:
     segments = tiny.music(tmp_path / "music", [0, 1, 2], frames=220)  # more than one batch
-    encoder = encoder_of(tiny.pretraining_model(arch)).train()
+    model = classifier(arch=arch, head=head)
+    encoder = model.encoder.train()
     encoder(segments.x(np.arange(50)))  # the running statistics differ from the batch's
     before = tiny.state(encoder)
-    codes = encode(encoder, segments, tiny.CPU, tmp_path / "deep" / "codes.npy")
-    assert codes.shape == (324, *encoder.code_shape)
+    codes = encode(model, segments, tiny.CPU, tmp_path / "deep" / "codes.npy")
+    assert codes.shape == (324, model.heads.inputs)
     assert codes.dtype == np.float32
     assert isinstance(codes, np.memmap)
     assert encoder.training, "the caller's encoder was switched"
     assert not tiny.differing(before, encoder.state_dict())
     with torch.no_grad():
-        direct = encoder.eval()(segments.x(np.arange(324))).numpy()
-        in_training = encoder.train()(segments.x(np.arange(324))).numpy()
-    np.testing.assert_allclose(codes, direct, atol=1e-5)
+        direct = encoder.eval()(segments.x(np.arange(324)))
+        in_training = model.heads.summary(encoder.train()(segments.x(np.arange(324)))).numpy()
+    if head == "flatten":
+        direct = direct.flatten(1).numpy()
+    elif arch == "scae":
+        direct = np.concatenate([direct.mean(-1), direct.std(-1, correction=0)], 1)
+    else:  # a projection has no time
+        direct = direct[:, :, 0].numpy()
+    np.testing.assert_allclose(codes, direct, atol=1e-4)
     assert np.abs(codes - in_training).max() > 0.1
 
 
@@ -157,7 +172,7 @@ def test_heads_on_cached_codes_learn_what_they_learn_behind_an_eval_encoder(
         fit(reference, batches(parts.train), batches(parts.validation), config.frozen, tiny.CPU, 5)
     )
     model = classifier()
-    codes = encode(model.encoder, segments, tiny.CPU, tmp_path / "codes.npy")
+    codes = encode(model, segments, tiny.CPU, tmp_path / "codes.npy")
     epochs = list(fit_mode(FROZEN, model, segments, parts, codes, config, tiny.CPU, 5))
     for ours, theirs in zip(epochs, expected, strict=True):
         assert ours.train == pytest.approx(theirs.train, rel=1e-4)
@@ -174,7 +189,7 @@ def test_a_frozen_encoder_stays_to_the_last_bit(
 ) -> None:
     model = classifier()
     before = tiny.state(model)
-    codes = encode(model.encoder, segments, tiny.CPU, tmp_path / "codes.npy")
+    codes = encode(model, segments, tiny.CPU, tmp_path / "codes.npy")
     list(fit_mode(FROZEN, model, segments, parts, codes, CONFIG, tiny.CPU, 5))
     moved = tiny.differing(before, tiny.state(model))
     assert moved
@@ -195,7 +210,7 @@ def test_full_releases_everything_after_the_frozen_phase(
         update={"finetune": CONFIG.finetune.model_copy(update={"keep": "last"})}
     )
     model = classifier()
-    codes = encode(model.encoder, segments, tiny.CPU, tmp_path / "codes.npy")
+    codes = encode(model, segments, tiny.CPU, tmp_path / "codes.npy")
     list(fit_mode(FROZEN, model, segments, parts, codes, config, tiny.CPU, 5))
     between = tiny.state(model)
     list(fit_mode(FULL, model, segments, parts, codes, config, tiny.CPU, 5))
@@ -298,12 +313,113 @@ def test_the_training_parts_shares_decide_the_weights(
         np.testing.assert_allclose(model.get_buffer(f"{task}_weights").numpy(), expected, rtol=1e-6)
 
 
+# Heads that standardise, whole songs, and a second training with the validation part.
+
+STANDARDISED = CONFIG.model_copy(
+    update={"head": "pooled", "classifier": SIZES.model_copy(update={"standardize": True})}
+)
+
+
+def pooled(config: TransferConfig = STANDARDISED, seed: int = 0) -> EmotionClassifier:
+    torch.manual_seed(seed)
+    encoder = encoder_of(tiny.pretraining_model("scae", seed))
+    return EmotionClassifier(encoder, config.head, config.classifier)
+
+
+def test_heads_are_standardised_by_the_codes_of_the_training_part_alone(
+    segments: LabelledSegments, parts: Parts, tmp_path: Path
+) -> None:
+    model = pooled()
+    codes = encode(model, segments, tiny.CPU, tmp_path / "codes.npy")
+    list(fit_mode(FROZEN, model, segments, parts, codes, STANDARDISED, tiny.CPU, 5))
+    statistics = model.heads.standardize
+    assert statistics is not None
+    np.testing.assert_allclose(statistics.mean, codes[parts.train].mean(0), atol=1e-5)
+    deviation = codes[parts.train].std(0).clip(1e-3)
+    np.testing.assert_allclose(statistics.deviation, deviation, rtol=1e-3)
+    seen = statistics(torch.from_numpy(codes[parts.train]))
+    torch.testing.assert_close(seen.mean(0), torch.zeros(seen.shape[1]), atol=1e-3, rtol=0)
+    kept = tiny.state(statistics)
+    list(fit_mode(FULL, model, segments, parts, None, STANDARDISED, tiny.CPU, 5))
+    assert not tiny.differing(kept, tiny.state(statistics)), "full goes on with them"
+
+
+def test_a_network_from_scratch_begins_with_the_statistics_of_its_random_encoder(
+    segments: LabelledSegments, parts: Parts, tmp_path: Path
+) -> None:
+    model = pooled()
+    calibrate(model.encoder, segments, parts.train, tiny.CPU)
+    codes = encode(model, segments, tiny.CPU, tmp_path / "codes.npy")
+    scratch = TRANSFER_MODES["scratch"]
+    list(fit_mode(scratch, model, segments, parts, None, STANDARDISED, tiny.CPU, 5))
+    assert model.heads.standardize is not None
+    expected = codes[parts.train].mean(0)
+    np.testing.assert_allclose(model.heads.standardize.mean, expected, atol=1e-4)
+
+
+def test_a_second_training_learns_from_all_but_the_test_part(
+    segments: LabelledSegments, parts: Parts, tmp_path: Path
+) -> None:
+    again = parts.refit
+    assert parts.validation is not None
+    assert again.train.tolist() == sorted([*parts.train, *parts.validation])
+    assert again.validation is None
+    assert again.test.tolist() == parts.test.tolist()
+    model = pooled()
+    codes = encode(model, segments, tiny.CPU, tmp_path / "codes.npy")
+    epochs = list(fit_mode(FROZEN, model, segments, again, codes, STANDARDISED, tiny.CPU, 5))
+    assert [(epoch.validation, epoch.best) for epoch in epochs] == [({}, False)] * 3
+    assert model.heads.standardize is not None
+    learned = np.sort(np.concatenate([parts.train, parts.validation]))
+    np.testing.assert_allclose(model.heads.standardize.mean, codes[learned].mean(0), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["codes", "distributions"])
+def test_the_song_head_is_logistic_regression_on_songs(
+    kind: str, segments: LabelledSegments, parts: Parts, tmp_path: Path
+) -> None:
+    config = STANDARDISED.model_copy(update={"head": "song"})
+    model = pooled(config)
+    calibrate(model.encoder, segments, parts.train, tiny.CPU)
+    codes = encode(model, segments, tiny.CPU, tmp_path / "codes.npy")
+    music = segments
+    if kind == "distributions":
+        music = replace(segments, shares=np.eye(4, dtype=np.float32)[segments.clip_quadrant])
+    (epoch,) = fit_mode(FROZEN, model, music, parts, codes, config, tiny.CPU, 5)
+    assert epoch.best
+    assert math.isfinite(epoch.validation["loss"])
+    songs = np.stack([codes[segments.clip == c].mean(0) for c in range(len(SONGS))])
+    train = np.unique(segments.clip[parts.train])
+    scaled = StandardScaler().fit(songs[train])
+    for task, target in task_targets(segments.clip_quadrant).items():
+        expected = LogisticRegression(C=INVERSE_PENALTY, class_weight="balanced", max_iter=2000)
+        expected.fit(scaled.transform(songs[train]), target[train])
+        with torch.no_grad():
+            logits = model.heads(torch.from_numpy(np.array(codes)))[task]
+        of_song = logits.reshape(len(SONGS), 5, -1).mean(1).softmax(1).numpy()
+        wanted = expected.predict_proba(scaled.transform(songs))
+        np.testing.assert_allclose(of_song, wanted, atol=1e-3)
+
+
+def test_a_class_that_no_training_song_has_is_not_answered(
+    segments: LabelledSegments, parts: Parts, tmp_path: Path
+) -> None:
+    config = STANDARDISED.model_copy(update={"head": "song"})
+    model = pooled(config)
+    codes = encode(model, segments, tiny.CPU, tmp_path / "codes.npy")
+    happy = replace(segments, clip_quadrant=np.where(segments.clip_quadrant == 2, 0, 0))
+    list(fit_mode(FROZEN, model, happy, parts, codes, config, tiny.CPU, 5))
+    told = predict_segments(model, happy, parts.test, tiny.CPU, codes)
+    np.testing.assert_allclose(told, [[1, 0, 0, 0, 1, 1]] * len(told), atol=1e-6)
+
+
 # Nobody reads the test part.
 
 
+@pytest.mark.parametrize("config", [CONFIG, STANDARDISED], ids=["flatten", "standardised"])
 @pytest.mark.parametrize("name", ["feature_extraction", "full", "shuffled_labels", "scratch"])
 def test_a_poisoned_test_part_changes_nothing(
-    name: str, segments: LabelledSegments, parts: Parts, tmp_path: Path
+    name: str, config: TransferConfig, segments: LabelledSegments, parts: Parts, tmp_path: Path
 ) -> None:
     test_clips = np.unique(segments.clip[parts.test])
     frames = np.array(segments.store.frames.array)
@@ -316,9 +432,10 @@ def test_a_poisoned_test_part_changes_nothing(
     poisoned = replace(segments, store=store, clip_quadrant=labels)
     states = []
     for music in (segments, poisoned):
-        model = classifier()
-        codes = encode(model.encoder, music, tiny.CPU, tmp_path / "codes.npy")
-        list(fit_mode(TRANSFER_MODES[name], model, music, parts, codes, CONFIG, tiny.CPU, 5))
+        model = pooled(config)
+        codes = encode(model, music, tiny.CPU, tmp_path / "codes.npy")
+        mode = TRANSFER_MODES[name]
+        list(fit_mode(mode, model, music, parts.refit, codes, config, tiny.CPU, 5))
         states.append(tiny.state(model))
     assert not tiny.differing(*states)
     assert np.isnan(codes[parts.test]).all()
@@ -350,7 +467,7 @@ def test_a_repeat_shuffles_by_its_own_seed(
     losses = []
     for seed in (5, 5, 6):
         model = classifier()
-        codes = encode(model.encoder, segments, tiny.CPU, tmp_path / "codes.npy")
+        codes = encode(model, segments, tiny.CPU, tmp_path / "codes.npy")
         epoch = next(fit_mode(mode, model, segments, parts, codes, CONFIG, tiny.CPU, seed))
         losses.append(epoch.train["loss"])
     assert losses[0] == losses[1] != losses[2]
@@ -379,7 +496,7 @@ def test_probabilities_stand_in_their_columns(
             last: Any = model.heads.blocks[task][-1]  # type: ignore[index]
             last.weight.zero_()
             last.bias.copy_(torch.tensor(bias))
-    codes = encode(model.encoder, segments, tiny.CPU, tmp_path / "c.npy") if cached else None
+    codes = encode(model, segments, tiny.CPU, tmp_path / "c.npy") if cached else None
     predicted = predict_segments(model, segments, parts.test, tiny.CPU, codes)
     quadrant = np.exp(biases["quadrant"]) / np.exp(biases["quadrant"]).sum()
     expected = [*quadrant, 1 / (1 + math.exp(-2)), 1 / (1 + math.exp(2))]
@@ -390,7 +507,7 @@ def test_predictions_come_in_the_order_asked_for_and_the_same_from_codes(
     segments: LabelledSegments, parts: Parts, tmp_path: Path
 ) -> None:
     model = classifier(arch="cpc", head="pooled")
-    codes = encode(model.encoder, segments, tiny.CPU, tmp_path / "codes.npy")
+    codes = encode(model, segments, tiny.CPU, tmp_path / "codes.npy")
     direct = predict_segments(model, segments, parts.test, tiny.CPU)
     from_codes = predict_segments(model, segments, parts.test, tiny.CPU, codes)
     np.testing.assert_allclose(direct, from_codes, atol=1e-5)

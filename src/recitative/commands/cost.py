@@ -190,7 +190,7 @@ def measure(params: Params) -> Rates:
         description = classifier_description(params, pretrained_description(params))
         model = build_classifier(description, build_encoder(description))
         out = Path(folder) / "codes.npy"
-        encoded = _seconds(lambda: encode(model.encoder, music, compute, out))
+        encoded = _seconds(lambda: encode(model, music, compute, out))
         codes = np.load(out, mmap_mode="r")
         update = {name: short(getattr(params.transfer, name)) for name in ("frozen", "finetune")}
         brief = params.transfer.model_copy(update=update)
@@ -289,7 +289,10 @@ def estimate(params: Params, machine: Machine) -> Iterator[Line]:
     frozen = transfer.frozen.epochs * rates.frozen * music
     finetune = transfer.finetune.epochs * rates.finetune * music
     tested = 2 * rates.predict * music  # validation and test, of both modes
-    repeat = folds * (frozen + finetune * ("full" in transfer.modes) + tested) + 2 * machine.run
+    # Trained anew with the validation part; a control, which nothing is chosen by, only so.
+    again = 1 / (1 - params.split.music_validation) if transfer.refit else 0.0
+    trained = (1 + again) * (frozen + finetune * ("full" in transfer.modes))
+    repeat = folds * (trained + tested) + 2 * machine.run
     cells = len(PAIRINGS)
     tasks = [repeat] * (cells * transfer.repeats)
     cell = line("transfer", tasks, len(tasks) * len(transfer.modes) * folds)
@@ -298,9 +301,9 @@ def estimate(params: Params, machine: Machine) -> Iterator[Line]:
     tasks = [
         folds * (work + tested) + machine.run
         for name, work in {
-            "random_encoder": rates.encode * music + frozen,
-            "shuffled_labels": rates.encode * music + frozen,
-            "scratch": params.controls.scratch_epochs * rates.finetune * music,
+            "random_encoder": rates.encode * music + frozen * (again or 1),
+            "shuffled_labels": rates.encode * music + frozen * (again or 1),
+            "scratch": params.controls.scratch_epochs * rates.finetune * music * (again or 1),
         }.items()
         if name in params.controls.names
         for _ in range(len(MUSIC) * transfer.repeats)

@@ -41,6 +41,7 @@ LADDER: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("C3", "the corrected learning rates", tuple(n for n in ROWS if ROWS[n] == "C3")),
     ("C4", "CPC's negatives and gap", ("cpc.negatives", "cpc.gap")),
     ("ours", "mel bands are standardised", ("encoder.standardize",)),
+    ("C24", "pooled head, short decaying rate, refit", tuple(n for n in ROWS if ROWS[n] == "C24")),
     ("C9, C21", "macro average over songs is printed", ("report.average",)),
 )
 

@@ -67,7 +67,7 @@ class Repeat:
             derive_seed(params.seed, *stream, mode, self.repeat, fold),
             self.description, self.transfer,
             params.encoder.standardize == "band",
-            self.encoder, self.cell(after, fold).weights if after else None, self.codes,
+            self.encoder, self.cell(after, fold).path if after else None, self.codes,
             self.work / f"{mode}-{self.repeat}-{fold}",
             params.compute.checkpoint_seconds,
         )  # fmt: skip

@@ -53,6 +53,8 @@ class FitConfig(Section):
     learning_rate: float = Field(gt=0)
     decay: float = Field(default=0.0, ge=0)  # lr / (1 + decay * n), Keras's rule
     decay_per: Literal["update", "epoch"] = "update"  # what n counts (C3: Keras counts updates)
+    # a factor on top, from 1 at the first update to 0 after the last of `epochs`
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
     patience: int = Field(default=0, ge=0)  # epochs without improvement; 0: never stop early
     min_improvement: float = Field(default=0.0, ge=0)  # share of the best validation loss
     keep: Literal["best", "last"] = "best"  # which epoch's weights stay loaded (C13)
@@ -92,10 +94,21 @@ class TransferConfig(Section):
     head: HeadKind = "flatten"
     classifier: ClassifierConfig = ClassifierConfig()
     class_weights: bool = True  # on all three heads (C12)
+    # trained anew on the training and the validation part, with the settings that were scored on it
+    refit: bool = False
     labels: LabelKind = "majority"  # what of the listeners' answers is learned from
     reliable_agreement: float = Field(default=0.6, ge=0, le=1)  # share of listeners, for `reliable`
     frozen: FitConfig
     finetune: FitConfig
+
+    def of(self, mode: TransferMode) -> FitConfig:
+        """How a mode is fitted."""
+        return self.frozen if mode.phase == "frozen" else self.finetune
+
+    def with_epochs(self, mode: TransferMode, epochs: int) -> "TransferConfig":
+        """The same with so many epochs of a mode."""
+        fitted = self.of(mode).model_copy(update={"epochs": epochs})
+        return self.model_copy(update={mode.phase: fitted})
 
     @field_validator("modes")
     @classmethod

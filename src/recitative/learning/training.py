@@ -23,6 +23,11 @@ from recitative.seeding import derive_rng, derive_seed
 
 Batch = dict[str, Tensor]
 ALONE = Ranks()
+_SCHEDULES: dict[str, Callable[[float], float]] = {  # of the share of the updates that are done
+    "constant": lambda done: 1.0,
+    "linear": lambda done: 1 - done,
+    "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
+}
 
 
 class Diverged(UserError):
@@ -31,7 +36,10 @@ class Diverged(UserError):
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch gave. Metrics are means over examples; `best`: so far, on validation loss."""
+    """What one epoch gave. Metrics are means over examples; `best`: so far, on validation loss.
+
+    Without a validation part `validation` is empty, and no epoch is the best.
+    """
 
     index: int
     learning_rate: float  # at its last update
@@ -73,13 +81,18 @@ class Batches:
     ) -> Iterator[tuple[Batch, float]]:
         """This process's share of each batch, and its weight in the mean over all processes."""
         order = np.arange(self.count) if rng is None else rng.permutation(self.count)
-        # One example alone has no batch statistics: too few join the batch before them.
-        cuts = list(range(batch_size, self.count, batch_size))
-        if rng is not None and cuts and self.count - cuts[-1] < LEAST * ranks.count:
-            cuts.pop()
-        for part in np.split(order, cuts):
+        least = 1 if rng is None else LEAST * ranks.count
+        for part in np.split(order, self.cuts(batch_size, least)):
             mine = np.sort(part)[ranks.rank :: ranks.count]
             yield self.take(mine), len(mine) * ranks.count / len(part)
+
+    def cuts(self, batch_size: int, least: int) -> list[int]:
+        """Where one batch ends and the next begins.
+
+        One example alone has no batch statistics: fewer than `least` join the batch before them.
+        """
+        cuts = list(range(batch_size, self.count, batch_size))
+        return cuts[:-1] if cuts and self.count - cuts[-1] < least else cuts
 
 
 class _Means:
@@ -105,7 +118,7 @@ class _Means:
 def fit(
     model: nn.Module,
     train: Batches,
-    validation: Batches,
+    validation: Batches | None,
     config: FitConfig,
     compute: Compute,
     seed: int,
@@ -117,17 +130,20 @@ def fit(
     `model.losses(batch)` gives `loss` and any other mean. Every epoch has its own random stream,
     so that a training resumed from `checkpoint` ends in the same weights as one never killed; the
     epochs before the checkpoint are yielded again first. Of several `ranks` each yields every epoch;
-    the first validates, writes the checkpoints, and has the chosen weights.
+    the first validates, writes the checkpoints, and has the chosen weights. Without a `validation`
+    part nothing is chosen: all epochs are trained, and the last one's weights stay.
 
     Raises:
         UserError: there is nothing to train or to validate on.
         Diverged: the loss is no longer finite.
     """
-    if train.count < LEAST * ranks.count or validation.count < 1:
+    checked = validation.count if validation else None
+    if train.count < LEAST * ranks.count or checked == 0:
         raise UserError(
-            f"{train.count} training and {validation.count} validation examples: too few to train; "
+            f"{train.count} training and {checked or 0} validation examples: too few to train; "
             "raise balance.*_hours or give longer clips"
         )
+    all_updates = config.epochs * (1 + len(train.cuts(config.batch_size, LEAST * ranks.count)))
     compute.place(model)
     optimizer = torch.optim.Adam(
         [p for p in model.parameters() if p.requires_grad], lr=config.learning_rate, fused=True
@@ -141,7 +157,7 @@ def fit(
     if resumed:
         tensors, state = resumed
         model.load_state_dict(tensors["model"])
-        best = tensors["best"]
+        best = tensors.get("best", {})
         restore_adam(optimizer, tensors["adam"])
         lowest, stale, updates = state["lowest"], state["stale"], state["updates"]
         history = [Epoch(**epoch) for epoch in state["history"]]
@@ -157,6 +173,7 @@ def fit(
         for batch, weight in train.shares(config.batch_size, rng, ranks):
             n = updates if config.decay_per == "update" else index
             rate = config.learning_rate / (1 + config.decay * n)
+            rate *= _SCHEDULES[config.schedule](updates / all_updates)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             with compute.autocast():
@@ -168,19 +185,21 @@ def fit(
             updates += 1
         trained = means.value(ranks)
         validated = ranks.from_first(
-            lambda: validate(model, validation, config.batch_size, compute, seed)
+            lambda: (
+                validate(model, validation, config.batch_size, compute, seed) if validation else {}
+            )
         )
-        for part, loss in (("training", trained["loss"]), ("validation", validated["loss"])):
-            if not math.isfinite(loss):
+        for part, means_of in (("training", trained), ("validation", validated)):
+            if not math.isfinite(loss := means_of.get("loss", 0.0)):
                 raise Diverged(
                     f"the {part} loss is {loss} after epoch {index}: "
                     f"lower the learning rate ({config.learning_rate:g})"
                 )
-        improved = validated["loss"] < lowest * (1 - config.min_improvement)
-        is_best = validated["loss"] < lowest
-        stale = 0 if improved or not history else stale + 1
+        loss = validated.get("loss", math.inf)
+        improved, is_best = loss < lowest * (1 - config.min_improvement), loss < lowest
+        stale = 0 if improved or not history or not validation else stale + 1
         if is_best:
-            lowest = validated["loss"]
+            lowest = loss
             best = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
         seconds = time.perf_counter() - started
         history.append(Epoch(index, rate, trained, validated, is_best, seconds))
@@ -191,7 +210,7 @@ def fit(
                 {"model": model.state_dict(), "best": best, "adam": adam_tensors(optimizer)}, state
             )
         yield history[-1]
-    if config.keep == "best":
+    if config.keep == "best" and validation:
         model.load_state_dict(best)
     model.eval()
 

@@ -4,7 +4,8 @@ Gómez-Cañón et al. (ICASSP 2021), Section 3.3. Adding a mode is one entry in 
 """
 
 import copy
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +17,13 @@ from recitative.learning.checkpoint import Checkpoint
 from recitative.learning.compute import Compute
 from recitative.learning.config import TransferConfig, TransferMode
 from recitative.learning.segments import LabelledSegments, task_targets
-from recitative.learning.training import Batches, Epoch, fit
+from recitative.learning.training import Batches, Epoch, fit, validate
 from recitative.models.classifier import TASKS, EmotionClassifier, class_weights
 from recitative.models.encoder import ConvEncoder
 from recitative.seeding import derive_rng
 
 EVALUATION_BATCH = 128  # segments: at 256 the maps of the first layers leave the cache
+STATISTICS = 2048  # segments, at most, that an encoder is run on for the statistics of its codes
 
 
 @dataclass(frozen=True)
@@ -29,31 +31,89 @@ class Parts:
     """Segments of the three parts, as indices."""
 
     train: np.ndarray
-    validation: np.ndarray
+    validation: np.ndarray | None  # None: nothing is chosen by it
     test: np.ndarray
+
+    @property
+    def refit(self) -> "Parts":
+        """The same with the validation part in the training part: nothing is chosen any more."""
+        return Parts(self.learned, None, self.test)
+
+    @property
+    def learned(self) -> np.ndarray:
+        """All but the test part."""
+        if self.validation is None:
+            return self.train
+        return np.sort(np.concatenate([self.train, self.validation]))
 
 
 def encode(
-    encoder: ConvEncoder, segments: LabelledSegments, compute: Compute, out: Path
+    model: EmotionClassifier, segments: LabelledSegments, compute: Compute, out: Path
 ) -> np.ndarray:
-    """The codes of all N segments under a frozen encoder, computed once: (N, D, T) float32.
+    """What the heads read of the codes of all N segments, the encoder frozen: (N, F) float32.
 
-    They are written to `out` and memory-mapped, so that every repeat's process shares them.
+    It is computed once, written to `out` and memory-mapped, so that every repeat's process shares it.
     """
-    encoder = copy.deepcopy(encoder).eval()
+    encoder = copy.deepcopy(model.encoder).eval()
     compute.place(encoder)
-    shape = (len(segments.start), *encoder.code_shape)
     out.parent.mkdir(parents=True, exist_ok=True)
+    shape = (len(segments.start), model.heads.inputs)
     codes = np.lib.format.open_memmap(out, mode="w+", dtype=np.float32, shape=shape)
-    with torch.no_grad():
-        for first in range(0, len(codes), EVALUATION_BATCH):
-            part = np.arange(first, min(first + EVALUATION_BATCH, len(codes)))
-            x = segments.x(part).to(compute.device, memory_format=torch.channels_last)
-            with compute.autocast():
-                codes[part] = encoder(x).float().cpu().numpy()
+    for part, summary in _summaries(encoder, model, segments, np.arange(len(codes)), compute):
+        codes[part] = summary
     codes.flush()
     mapped: np.ndarray = np.load(out, mmap_mode="r")
     return mapped
+
+
+@torch.no_grad()
+def _summaries(
+    encoder: ConvEncoder, model: EmotionClassifier, segments: LabelledSegments, rows: np.ndarray,
+    compute: Compute,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:  # fmt: skip
+    """Some segments at a time, and what the heads of `model` read of their codes, (B, F)."""
+    for first in range(0, len(rows), EVALUATION_BATCH):
+        part = rows[first : first + EVALUATION_BATCH]
+        x = segments.x(part).to(compute.device, memory_format=torch.channels_last)
+        with compute.autocast():
+            code = encoder(x)
+        yield part, model.heads.summary(code.float()).cpu().numpy()
+
+
+def spread(part: np.ndarray) -> np.ndarray:
+    """At most `STATISTICS` segments of a part, evenly spread."""
+    some: np.ndarray = part[:: -(-len(part) // STATISTICS)]
+    return some
+
+
+def standardize_heads(
+    model: EmotionClassifier, segments: LabelledSegments, part: np.ndarray,
+    codes: np.ndarray | None, compute: Compute,
+) -> None:  # fmt: skip
+    """Give heads that standardise the mean and deviation of what they read of a training part.
+
+    They stay fixed. Batch norm in their place would see the dropout of the encoder while it trains
+    and not when it predicts. Without `codes` at most `STATISTICS` segments, evenly spread, are
+    encoded: an encoder that will be trained itself moves on anyway, and its own batch norm holds
+    what it gives near these statistics.
+    """
+    if model.heads.standardize is None:
+        return
+    blocks: Iterable[np.ndarray]
+    if codes is not None:
+        blocks = (codes[rows] for rows in np.array_split(part, -(-len(part) // STATISTICS)))
+    else:
+        some = spread(part)
+        compute.place(model).eval()
+        blocks = (one for _, one in _summaries(model.encoder, model, segments, some, compute))
+    count, total, squares = 0, np.zeros(model.heads.inputs), np.zeros(model.heads.inputs)
+    for block in blocks:
+        count += len(block)
+        total += block.sum(0, dtype=np.float64)
+        squares += np.square(block, dtype=np.float64).sum(0)
+    mean = total / count
+    deviation = np.sqrt(np.maximum(0, squares / count - mean**2))
+    model.heads.standardize.set(torch.from_numpy(mean), torch.from_numpy(deviation))
 
 
 @torch.no_grad()
@@ -108,7 +168,8 @@ def fit_mode(
     """Train `model` on music in one mode, yielding epochs as `fit` does; the test part is never read.
 
     `model` has the encoder, and for a mode `after` another that one's weights. `codes` are those of
-    `encode`, which the frozen phase needs. The `seed` is of this cell, repeat and mode.
+    `encode`, which the frozen phase needs. The `seed` is of this cell, repeat and mode. Without a
+    validation part all epochs are trained and the last one's weights stay.
     """
     frozen = mode.phase == "frozen"
     if frozen and codes is None:  # the encoder itself would run in train mode (C19)
@@ -117,22 +178,47 @@ def fit_mode(
         parameter.requires_grad_(not frozen)
     if mode.shuffled:
         rng = derive_rng(seed, "shuffled_labels")
-        segments = segments.shuffled([parts.train, parts.validation], rng)
+        segments = segments.shuffled([parts.learned], rng)
     if config.class_weights:
         targets = task_targets(segments.quadrant[parts.train])
         model.set_class_weights(
             {task: class_weights(torch.from_numpy(targets[task]), k) for task, k in TASKS.items()}
         )
     cached = codes if frozen else None
+    train = _batches(segments, parts.train, cached)
+    validation = None if parts.validation is None else _batches(segments, parts.validation, cached)
+    if config.head == "song" and cached is not None:
+        yield _fit_songs(model, segments, parts, cached, train, validation, compute, seed)
+        return
+    if mode.after is None:  # else they are that mode's
+        standardize_heads(model, segments, parts.train, cached, compute)
     yield from fit(
         model,
-        _batches(segments, parts.train, cached),
-        _batches(segments, parts.validation, cached),
-        config.frozen if frozen else config.finetune,
+        train,
+        validation,
+        config.of(mode),
         compute,
         seed,
         checkpoint,
     )
+
+
+def _fit_songs(
+    model: EmotionClassifier, segments: LabelledSegments, parts: Parts, codes: np.ndarray,
+    train: Batches, validation: Batches | None, compute: Compute, seed: int,
+) -> Epoch:  # fmt: skip
+    """The song head's whole training, as one epoch."""
+    from recitative.learning.song_head import fit_songs  # scikit-learn takes half a second
+
+    started = time.perf_counter()
+    weights = {task: model.get_buffer(f"{task}_weights").cpu().numpy() for task in TASKS}
+    fit_songs(model, segments, parts.train, codes, weights)
+    compute.place(model)
+    learned, scored = (
+        {} if part is None else validate(model, part, EVALUATION_BATCH, compute, seed)
+        for part in (train, validation)
+    )
+    return Epoch(0, 0.0, learned, scored, True, time.perf_counter() - started)
 
 
 @torch.no_grad()

@@ -2,7 +2,8 @@
 
 Gómez-Cañón et al. (ICASSP 2021), Section 3.3: drop the decoder, flatten, 3 x (FC 512 + dropout), then
 a block of 2 x (FC + dropout) and a softmax for each task; the loss is the sum of the three
-cross-entropies. `head: pooled` replaces flatten by mean and deviation over time and FC 128.
+cross-entropies. `head: pooled` replaces flatten by mean and deviation over time and FC 128. `head: song`
+is one linear layer a task on that mean and deviation, found by logistic regression on whole songs.
 
     code    (B, D, T)   from the encoder
     logits  quadrant (B, 4), arousal (B, 2), valence (B, 2)
@@ -14,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from recitative.models.config import ClassifierConfig, HeadKind
 from recitative.models.dropout import Dropout
-from recitative.models.encoder import ConvEncoder
+from recitative.models.encoder import ConvEncoder, Standardize
 
 TASKS = {"quadrant": 4, "arousal": 2, "valence": 2}  # classes: Q1..Q4; negative, positive
 
@@ -29,38 +30,71 @@ def dense(inputs: int, sizes: tuple[int, ...], dropout: float) -> tuple[list[nn.
 
 
 class TimePooling(nn.Module):
-    """Mean and deviation over time: (B, D, T) -> (B, 2D); with T = 1 there is only the mean, (B, D)."""
+    """Mean and deviation over time: (B, D, T) -> (B, 2D); with T = 1 there is only the mean, (B, D).
+
+    What is pooled already passes.
+    """
 
     def forward(self, code: Tensor) -> Tensor:
         """Pool."""
+        if code.ndim == 2:
+            return code
+        code = code.float()  # the variance of what autocast left in bfloat16
         mean = code.mean(-1)
         if code.shape[-1] == 1:
             return mean
         return torch.cat([mean, code.var(-1, correction=0).add(1e-8).sqrt()], 1)
 
 
+class StandardizeEach(Standardize):
+    """(x - mean) / deviation of each of F numbers, by the statistics of the training part."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, F) -> (B, F)."""
+        return super().forward(x[..., None])[..., 0]
+
+
 class Heads(nn.Module):
-    """Everything above the encoder: trunk, and a block a task."""
+    """Everything above the encoder: trunk, and a block a task.
+
+    The trunk begins with the `summary` of a code, (B, D, T) -> (B, F), which has no weights: flattened
+    or pooled. A frozen encoder's codes are kept as summaries, which a head reads as well.
+    """
 
     def __init__(self, head: HeadKind, config: ClassifierConfig, code_shape: tuple[int, int]):
         super().__init__()
         features, frames = code_shape
+        self.kind = head
         if head == "flatten":
-            first: nn.Module = nn.Flatten()
-            width, trunk_sizes, block_sizes = features * frames, config.trunk, config.block
+            first: list[nn.Module] = [nn.Flatten()]
+            width, sizes = features * frames, (config.trunk, config.block)
         else:
-            first = TimePooling()
+            first = [TimePooling()]
             width = features * (2 if frames > 1 else 1)
-            trunk_sizes, block_sizes = config.pooled_trunk, config.pooled_block
+            sizes = (config.pooled_trunk, config.pooled_block) if head == "pooled" else ((), ())
+        if config.standardize or head == "song":
+            first.append(StandardizeEach(width))
+        self.inputs = width  # F
+        trunk_sizes, block_sizes = sizes
         trunk, width = dense(width, trunk_sizes, config.dropout)
-        self.trunk = nn.Sequential(first, *trunk)
+        self.trunk = nn.Sequential(*first, *trunk)
         self.blocks = nn.ModuleDict()
         for task, classes in TASKS.items():
             block, block_width = dense(width, block_sizes, config.dropout)
             self.blocks[task] = nn.Sequential(*block, nn.Linear(block_width, classes))
 
+    @property
+    def summary(self) -> nn.Module:
+        """What of a code is read, without weights: (B, D, T) -> (B, F)."""
+        return self.trunk[0]
+
+    @property
+    def standardize(self) -> StandardizeEach | None:
+        """The statistics by which a summary is standardised, where it is."""
+        return next((part for part in self.trunk if isinstance(part, StandardizeEach)), None)
+
     def forward(self, code: Tensor) -> dict[str, Tensor]:
-        """(B, D, T) -> logits a task."""
+        """(B, D, T), or its summary (B, F) -> logits a task."""
         shared = self.trunk(code)
         return {task: block(shared) for task, block in self.blocks.items()}
 

@@ -7,7 +7,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from recitative.config import Section
 
-HeadKind = Literal["flatten", "pooled"]
+HeadKind = Literal["flatten", "pooled", "song"]
 
 
 class EncoderConfig(Section):
@@ -93,4 +93,5 @@ class ClassifierConfig(Section):
     pooled_trunk: tuple[int, ...] = (128,)  # FC sizes of the pooled head
     block: tuple[int, ...] = (512, 512)  # FC sizes of each task's block (C7: 256 in the paper)
     pooled_block: tuple[int, ...] = ()
+    standardize: bool = False  # each number of what the head reads, by the training part
     dropout: float = Field(default=0.25, ge=0, lt=1)

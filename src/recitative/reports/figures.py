@@ -35,7 +35,10 @@ mpl.rcParams |= {
 
 
 def history_figure(*histories: Sequence[Mapping[str, Any]]) -> Figure:
-    """Training and validation loss by epoch, a line a fold; the kept epoch is marked."""
+    """Training and validation loss by epoch, a line a fold; the best epoch is marked.
+
+    A control that was trained on the validation songs as well has only the training loss.
+    """
     figure = Figure(figsize=(6, 3.4))
     axes = figure.add_subplot()
     _draw_history(axes, histories)
@@ -48,11 +51,13 @@ def _draw_history(axes: Axes, histories: Sequence[Sequence[Mapping[str, Any]]]) 
     for fold, history in enumerate(histories):
         epochs = [row["epoch"] for row in history]
         named = fold == 0
-        train, validation = ([row[f"{p}_loss"] for row in history] for p in ("train", "validation"))
+        train = [row["train_loss"] for row in history]
         axes.plot(epochs, train, color=GREY, label="training" if named else None)
+        if not (best := [row for row in history if row["best"]]):
+            continue
+        validation = [row["validation_loss"] for row in history]
         axes.plot(epochs, validation, color=BLUE, label="validation" if named else None)
-        best = [row for row in history if row["best"]][-1]
-        axes.plot(best["epoch"], best["validation_loss"], "o", color=ORANGE,
+        axes.plot(best[-1]["epoch"], best[-1]["validation_loss"], "o", color=ORANGE,
                   label="best" if named else None)  # fmt: skip
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

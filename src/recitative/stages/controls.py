@@ -126,6 +126,8 @@ def _fit(params: Params, music: str, name: str, repeat: int, parent: str, done: 
     ) as tracked:
         tables = []
         for fold, parts in enumerate(folds):
+            if params.transfer.refit:  # as many songs as the networks learn from
+                parts = parts.refit
             seed = derive_seed(params.seed, "controls", music, name, repeat, fold)
             predicted = baselines.predict_baseline(name, segments, parts, seed, functionals)
             table = segments.predictions(parts.test, predicted.astype(np.float64))

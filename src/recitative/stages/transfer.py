@@ -86,7 +86,7 @@ def _encode(params: Params, pairing: str, codes: Path) -> None:
     model = build_classifier(description, build_encoder(description))
     load_encoder(_weights(pairing), model)
     partial_codes = codes.with_suffix(".partial.npy")
-    encode(model.encoder, segments, Compute.decide(params.compute), partial_codes)
+    encode(model, segments, Compute.decide(params.compute), partial_codes)
     partial_codes.rename(codes)
 
 
