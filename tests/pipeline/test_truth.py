@@ -5,17 +5,22 @@ import os
 import signal
 import sys
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 from projects import PROCESSES, TINY, Project, make_project
 
 from recitative.commands import truth
 from recitative.commands.truth import EXPECTED, STAGES, Trial, format_rows, settings, work
 from recitative.errors import UserError
-from recitative.params import params_of, read_values
+from recitative.experiment.places import prediction_folders
+from recitative.params import load_params, params_of, read_values
+from recitative.seeding import derive_rng
+from recitative.vocabulary import QUADRANTS
 
 TRIAL = Trial("language", 3, "emotion", small=False)
 
@@ -63,6 +68,7 @@ class _Stages:
         self.called: list[str] = []
         self.breaks = ""
         monkeypatch.setattr(truth, "import_module", self._module)
+        monkeypatch.setattr(truth, "judge_here", self._module("claims").run)
 
     def _module(self, name: str) -> Any:
         def run(params: Any, *arguments: str) -> None:
@@ -115,13 +121,11 @@ def judged(here: Project, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def run(verdicts: dict[str, dict[str, str]], archs: tuple[str, ...] = ("emotion",)) -> bool:
         def decide(trial: Trial) -> float:
-            folder = trial.folder / "build" / "claims"
-            folder.mkdir(parents=True, exist_ok=True)
             told = [
                 {"claim": claim, "verdict": word, "effect": 5.04, "low": -1.0, "high": 9.0}
                 for claim, word in verdicts[trial.effect].items()
             ]
-            (folder / "claims.json").write_text(json.dumps(told))
+            (trial.folder / "verdicts.json").write_text(json.dumps(told))
             return 1.25
 
         monkeypatch.setattr(truth, "_run", decide)
@@ -215,6 +219,38 @@ def test_the_table_is_markdown() -> None:
     assert len({line.count("|") for line in table}) == 1
 
 
+def _predictions(path: Path, arch: str, mode: str, right: float, seed: int) -> None:
+    """Two repeats on 40 songs, a share of which is right."""
+    rng = derive_rng(seed)
+    rows = []
+    for repeat, song in product(range(2), range(40)):
+        truth_ = song % 4
+        guess = truth_ if rng.random() < right else int(rng.integers(4))
+        shares = {f"q{n + 1}": 0.7 if n == guess else 0.1 for n in range(4)}
+        rows.append(
+            {"arch": arch, "transfer_mode": mode, "repeat": repeat, "clip": f"c{song}"}
+            | {"group": f"g{song}", "segment": 0, **shares, "arousal": 0.5, "valence": 0.5}
+            | {"quadrant": QUADRANTS[truth_], "fold": 0}
+        )
+    path.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows).to_csv(path / "predictions.csv", index=False)
+
+
+@pytest.mark.parametrize("arch", ["emotion", "cpc"])
+def test_the_verdicts_are_those_of_the_claims(here: Project, arch: str) -> None:
+    for number, (pairing, folder) in enumerate(prediction_folders().items()):
+        speech, music = pairing.split("2")
+        mode = "random_encoder" if speech == "none" else "feature_extraction"
+        _predictions(folder, arch, mode, 0.9 if speech == music else 0.0, number)
+    here.set(**{"evaluate.draws": 2000})
+    truth.judge_here(load_params(Path("params.yaml")))
+    found = {one["claim"]: one for one in json.loads(Path("verdicts.json").read_text())}
+    assert {claim: found[claim]["verdict"] for claim in ("1", "10a", "10b")} == {
+        "1": "supported", "10a": "supported", "10b": "not testable here",
+    }  # fmt: skip
+    assert found["1"]["effect"] > 40
+
+
 # ------------------------------------------------------------------------------------------------
 
 QUICK = {
@@ -258,5 +294,5 @@ def test_a_killed_trial_ends_as_one_that_was_not(
             process.start()
             process.join()
             assert process.exitcode == (0 if write == 99 else -signal.SIGKILL)
-        judged.append((TRIAL.folder / "build" / "claims" / "claims.json").read_bytes())
+        judged.append((TRIAL.folder / "verdicts.json").read_bytes())
     assert judged[0] == judged[1]

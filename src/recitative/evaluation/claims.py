@@ -20,7 +20,7 @@ from recitative.files import read_csv
 from recitative.vocabulary import MUSIC, SPEECH
 
 FE, FULL = "feature_extraction", "full"
-ARCHS = ("scae", "cpc", "emotion")
+ARCHS = ("scae", "cpc")
 OTHER = {"eng": "man", "man": "eng"}
 FIRST, SECOND = "1", "2"  # the paper's experiments
 

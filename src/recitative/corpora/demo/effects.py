@@ -33,7 +33,7 @@ TELLING: dict[Planted, dict[Kind, dict[Language, str]]] = {
         "music": {"eng": "low", "man": "high"},
     },
 }
-RIGHT = 0.6  # share of calls that have the quadrant's shape; the others have any of the four
+RIGHT = 0.7  # share of calls that have the quadrant's shape; the others have any of the four
 LEVEL = (0.0, 8.0)  # dB of a train above what it lies over, drawn once a piece
 CALL_LEVEL = 2.0  # dB, standard deviation of one call
 PACE = (2.5, 4.0)  # calls a second, drawn once a piece; each gap is up to 20 % longer or shorter
