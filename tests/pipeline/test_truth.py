@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from projects import PROCESSES, TINY, Project, make_project
+from projects import PROCESSES, ROOT, TINY, Project, make_project
 
 from recitative.commands import truth
 from recitative.commands.truth import EXPECTED, STAGES, Trial, format_rows, settings, work
@@ -59,6 +60,17 @@ def test_the_seed_and_the_effect_alone_tell_two_trials_apart(project: Project) -
     one, other = (settings(values, replace(TRIAL, effect=e)) for e in ("none", "language"))
     assert one["demo"].pop("effect") != other["demo"].pop("effect")
     assert one == other
+
+
+def test_dvc_does_not_take_the_trials_for_parts_of_the_project(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    project.shell("dvc", "init", "--quiet", "--no-scm")  # with git it leaves out what git ignores
+    shutil.copyfile(ROOT / ".dvcignore", project.root / ".dvcignore")
+    with project.here():
+        truth._lay_out(TRIAL, read_values(Path("params.yaml")))
+    listed = project.shell("dvc", "stage", "list", "--all", "--name-only").stdout
+    assert "corpus" in listed
+    assert "truth" not in listed
 
 
 class _Stages:
