@@ -13,7 +13,7 @@ $(error the process list shows what make is given: export RECITATIVE_DATABASE=po
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-matrix paper use-data use-demo share tracking-server test test-slow test-integration lint format search-dashboard
+.PHONY: help setup demo demo-matrix truth paper use-data use-demo share tracking-server test test-slow test-integration lint format search-dashboard
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ demo: setup ## the whole loop on the embedded corpus: data, training, registry, 
 
 demo-matrix: setup ## both architectures on the embedded corpus, and one report of all
 	@recitative matrix --name demo-matrix pretrain.arch=scae,cpc
+
+truth: setup ## does it find an effect that is planted, and none that is not? (minutes; ARGS="--seed 2 --small")
+	@recitative truth $(ARGS)
 
 paper: setup ## Experiments 1 and 2 of the paper on your corpora: 192 transfer trainings; goes on where it was cut
 	@recitative matrix --name paper size=paper pretrain.arch=scae,cpc balance.speech_hours=3,30

@@ -180,6 +180,15 @@ _add(cli, "faults", "commands.faults",
      click.option("--pairing", type=click.Choice(PAIRINGS), default="eng2eng", show_default=True),
      click.option("--mode", type=click.Choice(["feature_extraction", "full"]), help="Train only this."),
      JSON, PARAMS_FILE)  # fmt: skip
+_add(cli, "truth", "commands.truth",
+     "Plant known effects, run the whole loop on them, and compare the verdicts with the truth "
+     "(trains, minutes).",
+     click.option("--seed", "seeds", multiple=True, type=int, default=(1,), show_default=True,
+                  help="Of a corpus and all trainings; repeat it."),
+     click.option("--arch", "archs", multiple=True, default=("emotion",), show_default=True,
+                  help="What is pretrained; repeat it."),
+     click.option("--small", is_flag=True, help="Fewer songs and epochs: a quick check."),
+     PARAMS_FILE)  # fmt: skip
 _add(cli, "matrix", "commands.grid",
      "Run a grid through DVC's queue, wait, and report on all of it (goes on where it was cut).",
      click.argument("overrides", nargs=-1, metavar="NAME=VALUE[,VALUE...]...", required=True),

@@ -49,7 +49,7 @@ def provenance(stage: str, *roles: str) -> dict[str, str]:
     are those whose split and features were read.
     """
     certificate = SPLITS / "certificate.json"  # agreement is measured without any split
-    tags = _code() | {
+    tags = code_version() | {
         "dvc_stage": stage,
         "dvc_experiment": os.environ.get("DVC_EXP_NAME", "workspace"),
         "certificate_hash": read_json(certificate)["hash"] if certificate.exists() else "none",
@@ -69,7 +69,7 @@ def inputs(role: str, context: str) -> Input:
     return Input(role, feature_hash(role), str(FEATURES / role), context)
 
 
-def _code() -> dict[str, str]:
+def code_version() -> dict[str, str]:
     """Which commit this is, and whether anything differs from it but what DVC itself rewrites."""
     try:
         known = _git("ls-files", "dvc.yaml")  # a repository around the project says nothing of it

@@ -24,6 +24,7 @@ AGREEMENT = BUILD / "agreement"
 REGISTRY = BUILD / "registry"
 CLAIMS = BUILD / "claims"
 FAULTS = BUILD / "faults"  # of `recitative faults`, which is no stage: there or not
+TRUTH = BUILD / "truth"  # of `recitative truth`, which is no stage: there or not
 REPORT = BUILD / "report"
 
 

@@ -8,6 +8,7 @@ from typing import get_args
 import soundfile
 
 from recitative.corpora.base import Language, Rating
+from recitative.corpora.demo.effects import plant, unrelated
 from recitative.corpora.demo.layouts import clip_path, write_4q_emotion, write_ch818
 from recitative.corpora.demo.music import draw_style, play
 from recitative.corpora.demo.plan import (
@@ -47,7 +48,12 @@ def _write_artist(
     style = draw_style(language, derive_rng(config.seed, "demo", "artist", language, artist))
     for clip in clips:
         rng = derive_rng(config.seed, "demo", "music", language, clip.index)
-        samples = play(language, clip.arousal, clip.valence, style, config.clip_seconds, rng)
+        felt = (clip.arousal, clip.valence) if config.effect == "composed" else unrelated(rng)
+        samples = play(language, *felt, style, config.clip_seconds, rng)
+        if config.effect != "composed":
+            samples = plant(
+                samples, SAMPLE_RATE, config.effect, "music", language, clip.quadrant, rng
+            )
         path = clip_path(folder, language, clip)
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, samples, SAMPLE_RATE, format="MP3")

@@ -17,6 +17,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from recitative.corpora.base import Language
+from recitative.corpora.demo.effects import plant, unrelated
 from recitative.corpora.demo.plan import DemoConfig, draw_extent
 from recitative.corpora.demo.processes import run_apart
 from recitative.corpora.demo.sentences import draw_sentence
@@ -109,7 +110,17 @@ def _write_speaker(
     read = open_voice(language, speaker.variant)
     name = f"{FIRST[language] + number:04d}"
     for planned in plan:
-        samples = render_emotion(planned, language, speaker, read, config.seed)
+        calls = derive_rng(config.seed, "demo", "emotion calls", language, number, planned.index)
+        acted = planned
+        if config.effect != "composed":
+            arousal, valence = unrelated(calls)
+            acted = replace(planned, arousal=arousal, valence=valence)
+        samples = render_emotion(acted, language, speaker, read, config.seed)
+        if config.effect != "composed":
+            quadrant = planned.quadrant
+            samples = plant(
+                samples, SAMPLE_RATE, config.effect, "speech", language, quadrant, calls
+            )
         path = folder / name / planned.category / f"{name}_{planned.index + 1:06d}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, samples, SAMPLE_RATE, subtype="PCM_16")

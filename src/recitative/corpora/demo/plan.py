@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from recitative.config import Section
 from recitative.corpora.base import Language, Rating
+from recitative.corpora.demo.effects import Effect
 from recitative.vocabulary import QUADRANTS, SIGNS
 
 # 4Q-Emotion is balanced; CH-818's shares are the supports of its test set (protocol, C14).
@@ -28,6 +29,7 @@ class DemoConfig(Section):
     clip_seconds: float = Field(default=12, ge=1, le=600)
     raters: int = Field(default=9, ge=2, le=99)  # a set
     emotion_clips: int = Field(default=12, ge=0, le=1000)  # of emotional speech, a speaker
+    effect: Effect = "composed"  # what is planted: `effects.py`
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")

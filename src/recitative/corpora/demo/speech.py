@@ -17,6 +17,7 @@ import soxr
 from numpy.typing import NDArray
 
 from recitative.corpora.base import Language
+from recitative.corpora.demo.effects import plant
 from recitative.corpora.demo.layouts import (
     Utterance,
     utterance_path,
@@ -28,6 +29,7 @@ from recitative.corpora.demo.processes import run_apart
 from recitative.corpora.demo.sentences import Sentence, draw_sentence
 from recitative.errors import UserError
 from recitative.seeding import derive_rng
+from recitative.vocabulary import QUADRANTS
 
 SAMPLE_RATE = 16_000  # Hz, that of LibriSpeech and AISHELL-1
 VOICES = {"eng": "en-us", "man": "cmn-latn-pinyin"}
@@ -96,6 +98,12 @@ def _write_speaker(
     for number, (sentence, samples) in enumerate(speak(language, speaker, seconds, rng)):
         path = utterance_path(folder, language, index, number)
         path.parent.mkdir(parents=True, exist_ok=True)
+        if config.effect != "composed":
+            calls = derive_rng(config.seed, "demo", "calls", language, index, number)
+            quadrant = str(calls.choice(QUADRANTS))
+            samples = plant(
+                samples, SAMPLE_RATE, config.effect, "speech", language, quadrant, calls
+            )
         soundfile.write(path, samples, SAMPLE_RATE, subtype="PCM_16")
         utterances.append((path.stem, sentence.transcript, len(samples) / SAMPLE_RATE))
     return utterances
