@@ -42,6 +42,7 @@ TINY: dict[str, Any] = {
     "demo.artists": 20,
     "demo.clip_seconds": 3,
     "demo.raters": 2,
+    "demo.emotion_clips": 4,
     "balance.speech_hours": None,
     "balance.music_hours": None,
     "encoder.filters": [4, 4, 8],

@@ -153,6 +153,31 @@ def test_actors_who_speak_and_sing_must_not_be_the_same() -> None:
     ]
 
 
+def test_two_tables_may_name_their_groups_alike() -> None:
+    index = corpora()
+    for role, folder in (("emotion-eng", "said"), ("music-eng", "sung")):
+        index[role] = [
+            replace(
+                one, id=f"table/{role}{one.id}", path=f"{folder}/{one.path}", digest=role + one.id
+            )
+            for one in index[role]
+        ]
+    balance = BalanceConfig(speech_hours=None, music_hours=None)
+    splits, _ = make_splits(index, SplitConfig(), balance, 0)
+    assert not find_leaks(index, splits, SplitConfig(), 0)
+
+
+def test_a_table_of_ones_own_may_have_categories(tmp_path: Path) -> None:
+    section = trees.table(tmp_path) | {"emotion_column": "felt"}
+    names = [f"söngs {group}/歌 0.wav" for group in range(4)]
+    rows = [(name, f"g{i}", "eng", list(TABLE)[i].upper()) for i, name in enumerate(names)]
+    columns = ("path", "group", "language", "felt")
+    trees.write_rows(tmp_path / "my corpus/clips.csv", columns, rows)
+    config = parse_dataset_config("emotion-eng", section)
+    index = index_role("emotion-eng", config, tmp_path, 1, TABLE)
+    assert [one.quadrant for one in index.clips] == ["Q1", "Q2", "Q3", "Q4"]
+
+
 # What a model is told.
 
 

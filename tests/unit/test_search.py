@@ -412,6 +412,10 @@ def test_pretraining_reads_the_best_of_its_own_architecture(
     assert found.pretrain.decay == params.pretrain.decay
     assert tags["search_study"] == "s"
     assert tags["search_trial_run_id"] == "child"
+    best.write_text(yaml.safe_dump({"arch": "emotion", "study": "e", "trial": 3, "values": {}}))
+    for arch in ("emotion", "shuffled_emotions"):  # the control has the values of its twin
+        assert with_best(params_with({}, arch), best)[1]["search_study"] == "e"
+    best.write_text(yaml.safe_dump({"arch": "scae", "study": "s", "trial": 3, "values": values}))
     with pytest.raises(UserError, match="the search of scae, pretrain.arch is cpc"):
         with_best(params_with({}, "cpc"), best)
 

@@ -119,7 +119,10 @@ def _heard_before(index: Index, splits: Splits, by_group: bool) -> list[str]:
 
 
 def _known_by(clip: IndexedClip, what: str) -> str:
-    return clip.digest if what == "audio" else f"{clip.id.split('/')[0]}/{clip.group}"
+    if what == "audio":
+        return clip.digest
+    corpus = clip.id.split("/")[0]  # its adapter; two tables may use one name for two speakers
+    return f"{clip.path.split('/')[0] if corpus == 'table' else corpus}/{clip.group}"
 
 
 def audit_splits(index_folder: Path, splits_folder: Path) -> list[str]:

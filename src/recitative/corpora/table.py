@@ -2,12 +2,14 @@
 
 Expected layout::
 
-    <folder>/clips.csv     path, group, language, and for music quadrant or arousal, valence
+    <folder>/clips.csv     path, group, language, and for music and emotional speech quadrant, or
+                           arousal and valence, or emotion (a category of the table `emotions`)
 
 A path is relative to the table and may leave its folder. `language` is `eng` or `man`; rows in
 another language than the role's are skipped, so that one table can serve several roles. The group
 is whoever must not stand on both sides of a split: speaker or artist. Every column's name is a
-parameter; columns that are not named are left alone. A quadrant that is given wins over numbers.
+parameter; columns that are not named are left alone. A quadrant that is given wins over numbers, and
+numbers win over a category.
 """
 
 import os
@@ -33,6 +35,7 @@ class TableConfig(NumericConfig):
     quadrant_column: str = "quadrant"
     arousal_column: str = "arousal"
     valence_column: str = "valence"
+    emotion_column: str = "emotion"
 
 
 @register_dataset("table", TableConfig)
@@ -86,4 +89,5 @@ def _read_clip(root: Path, row: Row, config: TableConfig) -> Clip:
         quadrant=quadrant,
         arousal=arousal,
         valence=valence,
+        emotion=row.cells.get(config.emotion_column, "").lower() or None,
     )
