@@ -55,7 +55,7 @@ SECTIONS = {
     "speech-eng": {"adapter": "librispeech", "folder": "LibriSpeech"},
     "music-eng": {"adapter": "emotion_4q", "folder": "MER_audio_taffc_dataset"},
 }
-PRETRAINED = ("emotion", "shuffled_emotions", "scae", "cpc")
+ENCODERS = ("emotion", "shuffled_emotions", "random", "scae", "cpc")
 
 
 class Ready(nn.Module):
@@ -126,6 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--encoders", nargs="+", choices=ENCODERS, default=ENCODERS)
     parser.add_argument("--epochs", type=int, default=10, help="of each pretraining")
     parser.add_argument("--filters", type=int, nargs=3, default=[32, 64, 128])
     parser.add_argument("--music-hop", type=int, default=45, help="frames between music segments")
@@ -173,7 +174,7 @@ def main() -> None:
             print(
                 f"log-mel | {seed} | | {macro_f(plain, music, folds, params, seed):.3f}", flush=True
             )
-            for arch in (*PRETRAINED, "random"):
+            for arch in chosen.encoders:
                 began = time.process_time()
                 section = getattr(params, architecture(arch).section) if arch != "random" else None
                 if section is None:

@@ -99,7 +99,7 @@ def test_all_there_is_needs_an_index(tmp_path: Path, monkeypatch: pytest.MonkeyP
         list(cost.estimate(found[0][1], MACHINE))
 
 
-@pytest.mark.parametrize("arch", ["scae", "cpc"])
+@pytest.mark.parametrize("arch", ["scae", "cpc", "emotion"])
 def test_rates_are_measured_of_the_real_work(arch: str) -> None:
     ((_, params),) = grid(f"pretrain.arch={arch}", f"features.n_mels={tiny.BANDS}")
     fit = {"epochs": 50, "batch_size": 64}
