@@ -176,11 +176,13 @@ def decisions(table: pd.DataFrame, task: str) -> np.ndarray:
     return (table[task].to_numpy() > 0.5).astype(np.int64)
 
 
-def table(cache: Path, music: str, kind: str) -> str:
+def table(cache: Path, music: str, kind: str, seeds: list[int]) -> str:
     """The rows of one set and one kind of encoder, as markdown."""
     found: dict[str, dict[int, list[pd.DataFrame]]] = {}
     for path in sorted(cache.glob(f"{music}.{kind}*.csv")):
         _, _, row, seed, _ = path.name.split(".")[:5]
+        if int(seed) not in seeds:
+            continue
         read = pd.read_csv(path).sort_values("clip", ignore_index=True)
         found.setdefault(row, {}).setdefault(int(seed), []).append(read)
     lines = []
@@ -260,7 +262,7 @@ def main() -> None:
                     took = run(params, given.cache, music, name, row, seed)
                     print(f"{music} {name} {seed} {row}: {took:.0f} s", flush=True)
     for music, kind in itertools.product(SETS, given.encoders):
-        print(f"\n{table(given.cache, music, kind)}")
+        print(f"\n{table(given.cache, music, kind, given.seeds)}")
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ from recitative.seeding import derive_seed, seed_everything
 
 PATIENCES = (2, 3, 5, 10)
 IMPROVEMENTS = (0.0, 0.001, 0.01, 0.03)
-FOREVER = {"patience": 0, "keep": "last"}
+FOREVER = {"patience": 0, "keep": "last", "schedule": "constant"}
 HELD_OUT, STOPPED_BY = 0.3, 0.15  # of the songs, and of the rest
 
 

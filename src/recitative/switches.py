@@ -37,7 +37,13 @@ BY_SIZE = "by size"  # what a protocol says nothing of
 def decided(name: str, protocol: str, size: str) -> tuple[Any, str] | None:
     """What `auto` stands for, and which switch says so: the protocol before the size; or None."""
     tables = {f"protocol: {protocol}": PROTOCOLS[protocol], f"size: {size}": SIZES[size]}
-    return next(((table[name], of) for of, table in tables.items() if name in table), None)
+    found = ((of_size(table[name], size), of) for of, table in tables.items() if name in table)
+    return next(found, None)
+
+
+def of_size(value: Any, size: str) -> Any:
+    """A protocol's value; it may have one for each size."""
+    return value[size] if isinstance(value, dict) else value
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from recitative.cli import cli
 from recitative.errors import UserError
 from recitative.params import flatten, load_params, load_with_origins, resolve
-from recitative.switches import AUTO, PROTOCOLS, SIZES
+from recitative.switches import AUTO, PROTOCOLS, SIZES, of_size
 
 OWN_AUTO = {"experiment", "compute.device", "compute.precision"}  # decided on the spot
 SWITCHES = [(size, protocol) for size in SIZES for protocol in PROTOCOLS]
@@ -82,7 +82,7 @@ def test_every_auto_is_decided(size: str, protocol: str, written: dict[str, Any]
     for name in autos:
         by_protocol = name in PROTOCOLS[protocol]
         table = PROTOCOLS[protocol] if by_protocol else SIZES[size]
-        assert decided[name] == table[name]
+        assert decided[name] == of_size(table[name], size)
         assert origins[name] == (f"protocol: {protocol}" if by_protocol else f"size: {size}")
     assert [name for name, value in decided.items() if value == AUTO and name not in OWN_AUTO] == []
 
@@ -93,7 +93,7 @@ def test_every_pair_of_switches_is_a_valid_set(size: str, protocol: str, load: A
     assert (params.size, params.protocol) == (size, protocol)
     flat = flatten(params.model_dump(mode="json"))
     for name, value in (SIZES[size] | PROTOCOLS[protocol]).items():
-        assert flat[name] == value, name
+        assert flat[name] == of_size(value, size), name
 
 
 def test_the_sizes_know_the_same_parameters() -> None:

@@ -15,7 +15,7 @@ from recitative.commands import faults
 from recitative.errors import UserError
 from recitative.files import read_json
 from recitative.params import flatten, load_params
-from recitative.switches import AUTO, BY_SIZE, PROTOCOLS, ROWS, SIZES
+from recitative.switches import AUTO, BY_SIZE, PROTOCOLS, ROWS, SIZES, of_size
 
 NAMES = ("released", "paper", "corrected")
 
@@ -100,6 +100,7 @@ def test_the_ladder_mends_one_fault_a_rung_from_released_to_corrected(settings, 
         - ({"cpc.gap", "cpc.negatives"} if arch == "scae" else set())
     )
     wanted = {n: SIZES["demo"][n] for n in ROWS if n in SIZES["demo"]} | PROTOCOLS["corrected"]
+    wanted = {name: of_size(value, "demo") for name, value in wanted.items()}
     for name in left:
         value = resolved[-1][name]
         assert (list(value) if isinstance(value, tuple) else value) == wanted[name], name

@@ -28,7 +28,7 @@ from recitative.experiment.work import PIPELINE, stage_key
 from recitative.files import write_json
 from recitative.params import Params, load_params, read_values
 from recitative.stages import featurize, index, pretrain, split, transfer
-from recitative.switches import AUTO, PROTOCOLS, ROWS, SIZES
+from recitative.switches import AUTO, PROTOCOLS, ROWS, SIZES, of_size
 from recitative.vocabulary import PAIRINGS
 
 # A rung: the row of docs/protocols.md, what is done right from here on, and by which parameters.
@@ -126,7 +126,7 @@ def _settings(
     """Each rung's row, name and values of params.yaml; None where nothing is trained anew."""
     chosen = {name: AUTO for name in ROWS}  # what params.yaml writes out would hide the fault
     yield "released", "as the released code does it", _with(values, chosen)
-    corrected = SIZES[size] | PROTOCOLS["corrected"]
+    corrected = SIZES[size] | {n: of_size(v, size) for n, v in PROTOCOLS["corrected"].items()}
     for row, what, parameters in LADDER:
         if row == "C4" and arch != "cpc":
             continue
