@@ -204,6 +204,7 @@ def evidence(files: tuple[Path, dict[str, pd.DataFrame]]) -> Content:
         provenance=PROVENANCE,
         confusions={name: reading.song_confusions(table) for name, table in tables.items()},
         histories={"eng": history, "man": history},
+        pretext={"eng": {"label_prior": 0.5, "mean_log_mel_alone": 0.6789}},
         certificate={
             "hash": "c" * 64,
             "roles": {
@@ -535,6 +536,8 @@ def test_numbers_of_the_files_are_on_the_page(evidence: Content) -> None:
     for one in evidence.comparisons:
         assert f"{reading.signed(one.difference)}</a></td>" in text
     assert "lowest recall &lt;0&gt;" in text
+    assert "mean log mel alone</th></tr>" in text.replace(' class="num"', "")
+    assert ">0.68</td>" in text
     assert "&lt;b&gt;x&lt;/b&gt;.mp3" in text
     assert "0.09" in text  # hours of speech
     assert text.count("this run</span>") == 1

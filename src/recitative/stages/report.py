@@ -100,6 +100,11 @@ def run(params: Params, check_controls: bool = False) -> None:
             for language in SPEECH
             if (rows := _rows(places.PRETRAIN / language / "history.csv"))
         },
+        pretext={
+            language: found
+            for language in SPEECH
+            if (found := json_or(places.PRETRAIN / language / "pretext.json", {}))
+        },
         certificate=json_or(places.SPLITS / "certificate.json", {}),
         problems={
             role: _rows(places.INDEX / f"{role}.problems.csv")
