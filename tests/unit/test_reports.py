@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from sklearn.metrics import confusion_matrix
 
+from recitative.cli import cli
 from recitative.errors import UserError
 from recitative.evaluation import EvaluateConfig
 from recitative.evaluation.answers import answer
@@ -27,7 +29,7 @@ from recitative.evaluation.metrics import (
     results_rows,
 )
 from recitative.evaluation.summary import SUMMARY_COLUMNS, matrix_rows, summarise
-from recitative.files import read_csv, write_csv
+from recitative.files import read_csv, write_csv, write_json
 from recitative.reports import results as reading
 from recitative.reports.page import Content, MlflowLinks, p_value, render, write_report
 from recitative.reports.parts import curves, earlier_table, power_lines
@@ -736,6 +738,45 @@ def test_without_results_the_stage_says_what_to_run(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="recitative evaluate"):
         stage.evaluated_cells()
+
+
+def test_the_command_writes_the_readme_and_checks_it(
+    files: tuple[Path, dict[str, pd.DataFrame]],
+    evidence: Content,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    params = ("--params", str(Path(__file__).parents[2] / "params.yaml"))
+    shutil.copytree(files[0], tmp_path / "build/evaluate")
+    write_json(tmp_path / "build/claims/claims.json", evidence.claims)
+    write_json(tmp_path / "build/claims/answers.json", evidence.answers)
+    write_json(tmp_path / "build/registry/decision.json", evidence.decisions)
+    readme = tmp_path / "README.md"
+
+    def run(*arguments: str) -> str:
+        done = CliRunner().invoke(cli, ["summary", *params, *arguments])
+        return str(done.exception) if done.exception else done.output
+
+    assert run("--markdown", "README.md").startswith("README.md: cannot be read")
+    readme.write_text("# Mine\n")
+    assert run("--markdown", "README.md").startswith("README.md: 0 blocks between")
+    assert readme.read_text() == "# Mine\n"
+    readme.write_text("# Mine\n<!-- summary -->\n<!-- /summary -->\n")
+    assert "README.md says nothing; `recitative summary --markdown README.md`" in run(
+        "--check", "README.md"
+    )
+    assert run("--markdown", "README.md") == "README.md: its summary is that of this run\n"
+    assert run("--markdown") in readme.read_text()
+    assert re.search(
+        r"Size demo, protocol corrected, \d+ cores of .+, \d{4}-\d\d-\d\d, ", readme.read_text()
+    )
+    assert "are those of this run" in run("--check", "README.md")
+    told = [dict(one) | {"alias": "champion"} for one in evidence.decisions]
+    write_json(tmp_path / "build/registry/decision.json", told)
+    assert run("--check", "README.md").startswith(
+        "mer-eng: this run says champion, README.md says challenger; `recitative summary"
+    )
 
 
 def test_a_build_of_an_older_version_is_one_line(
