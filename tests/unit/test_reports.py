@@ -1,5 +1,6 @@
 """The report says what the files say, no more: planted effects, planted markup, absent stages."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -820,6 +821,38 @@ def test_every_run_is_named_by_its_cell(tmp_path: Path, monkeypatch: pytest.Monk
         ("eng2eng full 0", "a"),
         ("eng2eng full 1", "b"),
     ]
+
+
+def test_the_answers_are_tags_of_the_run_and_of_the_models(
+    evidence: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_json(tmp_path / "build/claims/answers.json", evidence.answers)
+    decisions = [{"model": name, "version": "1"} for name in ("mer-eng", "mer-man")]
+    whole = [dict(evidence.decisions[0]) | one for one in decisions]
+    write_json(tmp_path / "build/registry/decision.json", whole)
+    tagged: dict[str, dict[str, str]] = {}
+
+    def resolve(address: str) -> str:
+        if address == "mer-man/1":
+            raise UserError("mer-man/1: no such model in the registry")
+        return address
+
+    def open_run(name: str, labels: object, tags: dict[str, str], **_: object) -> Any:
+        tagged[name] = tags
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(stage.registry, "resolve", resolve)
+    monkeypatch.setattr(stage.registry, "describe", tagged.__setitem__)
+    monkeypatch.setattr(stage, "open_run", open_run)
+    monkeypatch.setattr(stage, "parent_run_id", lambda: None)
+    for of in ("labels", "provenance"):
+        monkeypatch.setattr(stage.identity, of, lambda *_: {})
+    stage._log(None, tmp_path / "empty")  # type: ignore[arg-type]
+    words = {f"answer.{one['id']}": one["verdict"] for one in evidence.answers}
+    assert tagged == {"mer-eng/1": words, "report": words}
+    assert words["answer.pretraining"] == "undecided"
+    assert "no tags with the answers: mer-man/1: no such model" in capsys.readouterr().out
 
 
 def test_a_missing_control_is_named_and_one_left_out_with_a_reason_is_not(
