@@ -1,5 +1,6 @@
 """The report says what the files say, no more: planted effects, planted markup, absent stages."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -12,8 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from sklearn.metrics import confusion_matrix
 
+from recitative.cli import cli
 from recitative.errors import UserError
 from recitative.evaluation import EvaluateConfig
 from recitative.evaluation.answers import answer
@@ -27,7 +30,7 @@ from recitative.evaluation.metrics import (
     results_rows,
 )
 from recitative.evaluation.summary import SUMMARY_COLUMNS, matrix_rows, summarise
-from recitative.files import read_csv, write_csv
+from recitative.files import read_csv, write_csv, write_json
 from recitative.reports import results as reading
 from recitative.reports.page import Content, MlflowLinks, p_value, render, write_report
 from recitative.reports.parts import curves, earlier_table, power_lines
@@ -204,6 +207,7 @@ def evidence(files: tuple[Path, dict[str, pd.DataFrame]]) -> Content:
         provenance=PROVENANCE,
         confusions={name: reading.song_confusions(table) for name, table in tables.items()},
         histories={"eng": history, "man": history},
+        pretext={"eng": {"label_prior": 0.5, "mean_log_mel_alone": 0.6789}},
         certificate={
             "hash": "c" * 64,
             "roles": {
@@ -535,6 +539,8 @@ def test_numbers_of_the_files_are_on_the_page(evidence: Content) -> None:
     for one in evidence.comparisons:
         assert f"{reading.signed(one.difference)}</a></td>" in text
     assert "lowest recall &lt;0&gt;" in text
+    assert "mean log mel alone</th></tr>" in text.replace(' class="num"', "")
+    assert ">0.68</td>" in text
     assert "&lt;b&gt;x&lt;/b&gt;.mp3" in text
     assert "0.09" in text  # hours of speech
     assert text.count("this run</span>") == 1
@@ -735,6 +741,45 @@ def test_without_results_the_stage_says_what_to_run(
         stage.evaluated_cells()
 
 
+def test_the_command_writes_the_readme_and_checks_it(
+    files: tuple[Path, dict[str, pd.DataFrame]],
+    evidence: Content,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    params = ("--params", str(Path(__file__).parents[2] / "params.yaml"))
+    shutil.copytree(files[0], tmp_path / "build/evaluate")
+    write_json(tmp_path / "build/claims/claims.json", evidence.claims)
+    write_json(tmp_path / "build/claims/answers.json", evidence.answers)
+    write_json(tmp_path / "build/registry/decision.json", evidence.decisions)
+    readme = tmp_path / "README.md"
+
+    def run(*arguments: str) -> str:
+        done = CliRunner().invoke(cli, ["summary", *params, *arguments])
+        return str(done.exception) if done.exception else done.output
+
+    assert run("--markdown", "README.md").startswith("README.md: cannot be read")
+    readme.write_text("# Mine\n")
+    assert run("--markdown", "README.md").startswith("README.md: 0 blocks between")
+    assert readme.read_text() == "# Mine\n"
+    readme.write_text("# Mine\n<!-- summary -->\n<!-- /summary -->\n")
+    assert "README.md says nothing; `recitative summary --markdown README.md`" in run(
+        "--check", "README.md"
+    )
+    assert run("--markdown", "README.md") == "README.md: its summary is that of this run\n"
+    assert run("--markdown") in readme.read_text()
+    assert re.search(
+        r"Size demo, protocol corrected, \d+ cores of .+, \d{4}-\d\d-\d\d, ", readme.read_text()
+    )
+    assert "are those of this run" in run("--check", "README.md")
+    told = [dict(one) | {"alias": "champion"} for one in evidence.decisions]
+    write_json(tmp_path / "build/registry/decision.json", told)
+    assert run("--check", "README.md").startswith(
+        "mer-eng: this run says champion, README.md says challenger; `recitative summary"
+    )
+
+
 def test_a_build_of_an_older_version_is_one_line(
     files: tuple[Path, dict[str, pd.DataFrame]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -776,6 +821,38 @@ def test_every_run_is_named_by_its_cell(tmp_path: Path, monkeypatch: pytest.Monk
         ("eng2eng full 0", "a"),
         ("eng2eng full 1", "b"),
     ]
+
+
+def test_the_answers_are_tags_of_the_run_and_of_the_models(
+    evidence: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_json(tmp_path / "build/claims/answers.json", evidence.answers)
+    decisions = [{"model": name, "version": "1"} for name in ("mer-eng", "mer-man")]
+    whole = [dict(evidence.decisions[0]) | one for one in decisions]
+    write_json(tmp_path / "build/registry/decision.json", whole)
+    tagged: dict[str, dict[str, str]] = {}
+
+    def resolve(address: str) -> str:
+        if address == "mer-man/1":
+            raise UserError("mer-man/1: no such model in the registry")
+        return address
+
+    def open_run(name: str, labels: object, tags: dict[str, str], **_: object) -> Any:
+        tagged[name] = tags
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(stage.registry, "resolve", resolve)
+    monkeypatch.setattr(stage.registry, "describe", tagged.__setitem__)
+    monkeypatch.setattr(stage, "open_run", open_run)
+    monkeypatch.setattr(stage, "parent_run_id", lambda: None)
+    for of in ("labels", "provenance"):
+        monkeypatch.setattr(stage.identity, of, lambda *_: {})
+    stage._log(None, tmp_path / "empty")  # type: ignore[arg-type]
+    words = {f"answer.{one['id']}": one["verdict"] for one in evidence.answers}
+    assert tagged == {"mer-eng/1": words, "report": words}
+    assert words["answer.pretraining"] == "undecided"
+    assert "no tags with the answers: mer-man/1: no such model" in capsys.readouterr().out
 
 
 def test_a_missing_control_is_named_and_one_left_out_with_a_reason_is_not(

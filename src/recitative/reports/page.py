@@ -80,6 +80,8 @@ class Content:
     provenance: Mapping[str, str]  # git_sha, git_dirty and dvc_experiment of this report
     confusions: Confusions = field(default_factory=dict)  # by pairing and mode, (4, 4) song counts
     histories: Histories = field(default_factory=dict)  # of history.csv, by language of speech
+    # of pretext.json, by language: what the pretraining's own task is worth without learning
+    pretext: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     certificate: Mapping[str, Any] = field(default_factory=dict)  # certificate.json
     problems: Mapping[str, Sequence[Mapping[str, str]]] = field(default_factory=dict)  # by role
     alpha: Sequence[Mapping[str, Any]] = ()  # rows of alpha.csv, numbers or None

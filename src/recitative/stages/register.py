@@ -17,18 +17,9 @@ from recitative.corpora.demo import is_synthetic
 from recitative.corpora.indexing import read_index
 from recitative.errors import UserError
 from recitative.evaluation import promotion
-from recitative.evaluation.answers import tags as answer_tags
 from recitative.evaluation.promotion import Gate, Songs, above_champion, averaged
 from recitative.evaluation.statistics import Estimate
-from recitative.experiment.places import (
-    CLAIMS,
-    CONTROLS,
-    DATA,
-    INDEX,
-    REGISTRY,
-    SPLITS,
-    TRANSFER,
-)
+from recitative.experiment.places import CONTROLS, DATA, INDEX, REGISTRY, SPLITS, TRANSFER
 from recitative.files import atomic_folder, read_json, write_json
 from recitative.learning.config import TRANSFER_MODES
 from recitative.models import architecture
@@ -122,13 +113,11 @@ def _decide(params: Params, music: str, leaks: list[str]) -> dict[str, Any]:
     passed = all(gate.passed for gate in judged) or _number(champion) == version.number
     alias = registry.CHAMPION if passed else registry.CHALLENGER
     registry.set_alias(version, alias)
-    answers = CLAIMS / "answers.json"
-    answered = answer_tags(read_json(answers)) if answers.exists() else {}
     told = {f"gate.{g.name}": f"{'yes' if g.passed else 'no'}: {g.reason}" for g in judged}
     told |= {g.name.replace("beats_", "against_"): g.reason for g in said}  # numbers: no condition
     registry.describe(
         version,
-        {"decision": alias} | told | answered,
+        {"decision": alias} | told,
         _about(cell, params, scores, len(songs.true), synthetic),
         Path(__file__)
         .with_name("model.txt")

@@ -36,6 +36,7 @@ from recitative.reports import results
 from recitative.reports.page import Content, MlflowLinks, write_report
 from recitative.reports.results import Cell
 from recitative.stages.claims import CURVE_COLUMNS, earlier_predictions, say_elsewhere
+from recitative.tracking import registry
 from recitative.tracking.past_runs import earlier_results
 from recitative.tracking.runs import open_run, parent_run_id
 from recitative.tracking.store import experiment_id, is_server, tracking_uri
@@ -99,6 +100,11 @@ def run(params: Params, check_controls: bool = False) -> None:
             language: [_numbers(row) for row in rows]
             for language in SPEECH
             if (rows := _rows(places.PRETRAIN / language / "history.csv"))
+        },
+        pretext={
+            language: found
+            for language in SPEECH
+            if (found := json_or(places.PRETRAIN / language / "pretext.json", {}))
         },
         certificate=json_or(places.SPLITS / "certificate.json", {}),
         problems={
@@ -185,9 +191,19 @@ def compared_labels(params: Params) -> list[dict[str, Any]]:
 
 
 def _log(params: Params, folder: Path) -> None:
-    """Keep the page and what lies beside it in MLflow, for whoever has no checkout."""
+    """Keep the page and what lies beside it in MLflow, for whoever has no checkout.
+
+    The answers are tags of its run, and of the versions that were registered with these results.
+    """
     cell = identity.labels(params, "cpu", "none", "none", "report", 0)
     answered = answers.tags(told_answers())
+    for decision in json_or(places.REGISTRY / "decision.json", []) if answered else ():
+        try:
+            version = registry.resolve(f"{decision['model']}/{decision['version']}")
+        except UserError as absent:  # somebody else registered it
+            click.echo(f"it gets no tags with the answers: {absent}")
+        else:
+            registry.describe(version, answered)
     with open_run(
         "report",
         cell,
