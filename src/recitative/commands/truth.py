@@ -92,10 +92,6 @@ SETTINGS: dict[str, Any] = {
     "pretrain.patience": 0,
     "transfer.modes": ["feature_extraction"],
     "transfer.repeats": 2,
-    "transfer.head": "pooled",
-    "transfer.frozen.epochs": 15,
-    "transfer.frozen.batch_size": 32,
-    "transfer.frozen.patience": 5,
     "controls.names": ["random_encoder"],
     "evaluate.draws": 2000,
     "compute.device": "cpu",
@@ -109,7 +105,6 @@ SMALL: dict[str, Any] = {
     "demo.emotion_clips": 16,
     "demo.music_clips": 48,
     "pretrain.epochs": 7,
-    "transfer.frozen.epochs": 10,
     "transfer.repeats": 1,
 }
 UNLABELLED, UNLABELLED_MINUTES = ("scae", "cpc"), 12.0  # what these learn from
