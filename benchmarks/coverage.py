@@ -2,7 +2,7 @@
 
     python -m benchmarks.coverage                          200 simulations a case, 3 minutes
     python -m benchmarks.coverage --simulations 1000       the tables of docs/statistics.md
-    python -m benchmarks.coverage --families               p before and after a further experiment
+    python -m benchmarks.coverage --only families          p before and after further experiments
 
 A song has a difficulty, a training an ability; a decision is right where ability beats difficulty and
 chance. The chance is that of the 4Q layout in docs/results.md (200 songs, 2 repeats: ±6 points);
@@ -16,13 +16,19 @@ from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
+from recitative.evaluation.claims import FAMILY_SIZE, CellName
+from recitative.evaluation.comparisons import NO_PRETRAINING
 from recitative.evaluation.contrasts import POINTS, SongSet, contrast, pair, permutation_p
 from recitative.evaluation.metrics import macro_f1_from_confusion
 from recitative.evaluation.power import Variances, of_pair, smallest
 from recitative.evaluation.statistics import Decisions, bootstrap_interval, spreads
+from recitative.evaluation.verdicts import Agreement, Evidence, judge
+from recitative.vocabulary import MUSIC, SPEECH
 
 K = 4
 SHARES = {"4Q": [0.25, 0.25, 0.25, 0.25], "CH-818": [0.476, 0.157, 0.258, 0.109]}
@@ -145,7 +151,10 @@ def detected(simulations: int, seed: int) -> Iterator[str]:
     spread = points / slope(shares)
     rng = np.random.default_rng([seed, 1])
     drawn = songs_of(shares, 4000, rng)
-    a, b = (Decisions.of(drawn[0], decided(drawn, 16, 0.0, spread, rng), K) for _ in "ab")
+    a, b = (
+        Decisions.of(drawn[0], decided(drawn, 16, better / slope(shares), spread, rng), K)
+        for better in (BETTER, 0.0)
+    )
     shared, decisions = of_pair(a, b)
     known = Variances(max(0.0, shared), decisions, (points / POINTS) ** 2, 6, "simulated")
     for songs, repeats in ((60, 4), (60, 8), (250, 2), (250, 4), (250, 8)):
@@ -168,21 +177,82 @@ def detected(simulations: int, seed: int) -> Iterator[str]:
         yield f"| {songs} | {repeats} | {difference:.1f} points | {' | '.join(found)} |"
 
 
+def predictions(name: CellName, drawn: tuple[Codes, Codes], told: Codes) -> pd.DataFrame:
+    """A cell's predictions, one segment a song, from its decisions (R, S)."""
+    repeats, songs = told.shape
+    clips = [f"{name.music}-{song}" for song in range(songs)] * repeats
+    columns = {
+        "arch": name.arch, "transfer_mode": name.mode, "repeat": np.repeat(range(repeats), songs),
+        "clip": clips, "group": clips, "segment": 0,
+        **{f"q{at + 1}": (told.ravel() == at).astype(float) for at in range(K)},
+        "arousal": 0.5, "valence": 0.5, "quadrant": np.tile([f"Q{c + 1}" for c in drawn[0]], repeats),
+    }  # fmt: skip
+    return pd.DataFrame(columns)
+
+
+def families(seed: int) -> Iterator[str]:
+    """Corrected p of each claim with one encoder, and beside a second one and listeners."""
+    rng = np.random.default_rng([seed, 2])
+    shares = SHARES["4Q"]
+    drawn = {music: songs_of(shares, 60, rng) for music in MUSIC}
+    spread = 2.0 / slope(shares)
+    evidence: list[Evidence] = []
+    cells: dict[CellName, pd.DataFrame] = {}
+    heard = {
+        m: Agreement(a, a + 0.1 * rng.normal(size=999), 60) for m, a in (("eng", 0.7), ("man", 0.4))
+    }
+    for arch, listeners in (("scae", {}), ("emotion", {}), ("emotion", heard)):
+        for mode, control in NO_PRETRAINING.items():
+            pairings = [f"{speech}2{music}" for music in MUSIC for speech in SPEECH]
+            for pairing in [*pairings, *(f"none2{music}" for music in MUSIC)]:
+                none = pairing.startswith("none2")
+                name = CellName("demo", arch, control if none else mode, pairing)
+                if name not in cells:
+                    better = 0.0 if none else 12.0 / slope(shares)
+                    told = decided(drawn[name.music], 4, better, spread, rng)
+                    cells[name] = predictions(name, drawn[name.music], told)
+        evidence.append(Evidence(dict(cells), {"demo": 3.0}, agreement=listeners))
+    found = [judge(one, seed) for one in evidence]
+    holm = [
+        dict(zip(
+            (v.claim for v in one if v.p is not None),
+            multipletests([v.p for v in one if v.p is not None], method="holm")[1],
+            strict=True,
+        ))
+        for one in found
+    ]  # fmt: skip
+    yield "| claim | family | p | corrected: alone, with emotion, with listeners | Holm over all there |"
+    yield "|---|---|---|---|---|"
+    for place, last in enumerate(found[-1]):
+        if last.p is None:
+            continue
+        ours = [one[place].p_corrected for one in found]
+        shown = [
+            ", ".join("–" if p is None else f"{p:.3f}" for p in column)
+            for column in (ours, [one.get(last.claim) for one in holm])
+        ]
+        family = f"{last.family}, {FAMILY_SIZE[last.family]}"
+        yield f"| {last.claim} | {family} | {last.p:.4f} | {' | '.join(shown)} |"
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--simulations", type=int, default=200, help="a case")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", choices=("coverage", "power"))
+    parser.add_argument("--only", choices=("coverage", "power", "families"))
     given = parser.parse_args()
     error = 100 * math.sqrt(0.95 * 0.05 / given.simulations)
-    print(f"% of {given.simulations} simulations, each ±{2 * error:.1f}; 95 is meant\n")
-    if given.only != "power":
-        for line in coverage(given.simulations, given.seed):
-            print(line, flush=True)
-    if given.only != "coverage":
-        for line in detected(given.simulations, given.seed):
-            print(line, flush=True)
+    tables = {
+        "coverage": lambda: coverage(given.simulations, given.seed),
+        "power": lambda: detected(given.simulations, given.seed),
+        "families": lambda: families(given.seed),
+    }
+    for name, table in tables.items():
+        if given.only in (None, name):
+            print(f"\n{name}: {given.simulations} simulations a case, ±{2 * error:.1f} at 95 %\n")
+            for line in table():
+                print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ def told(variances: Variances, songs: int | None, repeats: int, points: float) -
     lines = [
         f"The smallest difference, in points of macro F (quadrants, songs), that is found with "
         f"{POWER:.0%} power at p of at most {LEVEL}; one pair of cells.",
-        f"Variances: {variances.source}; one training differs from another by "
+        f"Variances: {variances.source}; trainings vary by "
         f"{100 * variances.trainings**0.5:.1f} points (standard deviation).",
         "",
         f"{'songs':>8}" + "".join(f"{_repeats(column):>12}" for column in columns),

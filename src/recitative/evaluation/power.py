@@ -63,7 +63,7 @@ class Variances:
 
 
 # The variances of the 4Q layout in docs/results.md: with 200 songs and 2 repeats a difference of two
-# frozen cells has ±6 points, of which trainings that vary by 2 points make half.
+# frozen cells has ±6 points; trainings that vary by 2 points make nearly half of its variance.
 TYPICAL = Variances(0.02, 0.176, 0.02**2, 6, "typical: 200 songs of the 4Q layout, docs/results.md")
 
 
