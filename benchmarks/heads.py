@@ -22,7 +22,7 @@ import torch
 
 from recitative.corpora.indexing import read_index
 from recitative.corpora.splits import parts_for_fold, split_role
-from recitative.evaluation.contrasts import paired_difference
+from recitative.evaluation.contrasts import contrast, pair
 from recitative.evaluation.metrics import macro_f1_from_confusion
 from recitative.experiment.music import load_music
 from recitative.experiment.places import INDEX
@@ -213,7 +213,7 @@ def table(cache: Path, music: str, kind: str, seeds: list[int]) -> str:
                 np.array([decisions(one, "quadrant") for seed in shared for one in found[r][seed]])
                 for r in (row, OLD)
             )
-            gap = paired_difference(of_task, a, b, 4, derive_rng(1, "heads", row), draws=1000)
+            gap = contrast(pair(of_task, a, b), 4, derive_rng(1, "heads", row), draws=1000)
             cells.append(f"{gap.value:+.1f} [{gap.low:+.1f}, {gap.high:+.1f}]")
         else:
             cells.append("")
