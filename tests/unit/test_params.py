@@ -158,7 +158,7 @@ def test_loading_does_not_change_the_tables(load: Any) -> None:
         ("paper", 10, 2.5, "10h-speech-2.5h-music"),
         ("paper", 30, None, "30h-speech-all-music"),
         ("demo", AUTO, AUTO, "demo"),
-        ("demo", 1, AUTO, "demo-1h-speech-0.067h-music"),
+        ("demo", 1, AUTO, "demo-1h-speech-0.04h-music"),
     ],
 )
 def test_an_experiment_is_named_after_its_amounts(
