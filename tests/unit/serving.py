@@ -78,7 +78,6 @@ def serving(project: Path, limits: Limits, player: Path, add: Any = None) -> Ite
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
-    listening.listen()  # who connects before the server runs waits
     try:
         yield f"127.0.0.1:{listening.getsockname()[1]}"
     finally:

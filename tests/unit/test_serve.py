@@ -392,7 +392,6 @@ def test_what_keeps_serve_from_starting_is_one_line(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch  # noqa: F811
 ) -> None:  # fmt: skip
     taken = command.listen("127.0.0.1", 0)
-    taken.listen()
     with pytest.raises(UserError, match=r"address already in use; name another with --port"):
         command.listen("127.0.0.1", taken.getsockname()[1])
     taken.close()
@@ -404,6 +403,7 @@ def test_what_keeps_serve_from_starting_is_one_line(
         command.run(*arguments)
     monkeypatch.setattr(command, "find_player", lambda: Path("player.js"))
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # which MLflow sets
     with pytest.raises(UserError, match="no model is registered here"):
         command.run(*arguments)
     assert os.listdir(tmp_path) == []

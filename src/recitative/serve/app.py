@@ -64,8 +64,8 @@ def make_app(
 ) -> FastAPI:  # fmt: skip
     """The server. Of the disk it reads `songs`, by id, and the page's files; `player` is one of them.
 
-    `hosts` are its own names.
-    A browser that was sent here under another name, or by another site's page, is refused.
+    `hosts` are its own names: a browser that was sent here under another one, or by the page of
+    another site, is refused.
     """
     idle: asyncio.Queue[Decoder] = asyncio.Queue()
     models = Models()
@@ -87,7 +87,7 @@ def make_app(
     body = {"application/problem+json": {"schema": TypeAdapter(Problem).json_schema()}}
     refusal = {"description": "A problem", "content": body}
     app = FastAPI(
-        title="Recitative", version=__version__, lifespan=decoders, 
+        title="Recitative", version=__version__, lifespan=decoders,
         responses={"4XX": refusal, "5XX": refusal},
         docs_url=None, redoc_url=None,  # they load scripts from other hosts
         description="The emotion of music over time. Every error is a Problem (RFC 9457).",

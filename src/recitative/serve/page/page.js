@@ -161,7 +161,7 @@ class Panel {
   tell(song) {
     const { whole } = this.answer, model = models.find((one) => one.model === this.answer.model);
     const parts = stretches(this.answer);
-    const changes = parts.length > 12 ? `${parts.length - 1} changes of quadrant.`
+    const changes = parts.length > 6 ? `${parts.length - 1} changes of quadrant.`
       : parts.map((one) => `${one.quadrant} from ${clock(one.start)}`).join(", ") + ".";
     const people = song.listeners;
     const said = people ? ` Of ${people.count} listeners, ${percent(people.arousal)} rated arousal as high and `
@@ -171,7 +171,7 @@ class Panel {
       + `valence positive ${percent(whole.valence)}.${said} ${changes}`;
     this.spoken.textContent = this.summary.textContent;
     const notes = [];
-    if (model?.synthetic) notes.push("Synthetic: this model learnt from computer-made songs. It shows how the platform works, not how music sounds.");
+    if (model?.synthetic) notes.push("Synthetic: this model learnt from generated songs. Use it to check the installation, not to draw conclusions.");
     if (people || song.from !== "Your files") notes.push("This song may have been among those that the model learnt from.");
     this.notice.textContent = notes.join(" ");
     this.notice.hidden = !notes.length;
