@@ -225,6 +225,19 @@ _add(cli, "predict", "commands.predict",
      click.option("--model", help="mer-eng, mer-man/3, mer-eng@champion, s3://bucket/mer-eng/1a2b…, a "
                   "folder, or one repeat: build/transfer/eng2eng/full-1-0.safetensors."),
      JSON, click.option("--plot", "plot_file", type=_PATH, help="Draw it there (.png)."))  # fmt: skip
+_add(cli, "serve", "commands.serve",
+     "Serve a page to hear emotion while a song plays, and a REST API (docs/serve.md).",
+     click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on."),
+     click.option("--port", default=8000, show_default=True),
+     click.option("--allowed-host", "allowed_hosts", multiple=True,
+                  help="A name under which browsers may ask; repeat it."),
+     click.option("--max-mb", "megabytes", type=click.IntRange(1), default=64, show_default=True,
+                  help="Largest file that is taken."),
+     click.option("--max-seconds", "seconds", type=click.IntRange(1), default=600,
+                  show_default=True, help="Longest song that is taken."),
+     click.option("--workers", type=click.IntRange(1), default=2, show_default=True,
+                  help="Songs at work at a time."),
+     PARAMS_FILE)  # fmt: skip
 _add(cli, "promote", "commands.promote",
      "Make a registered version champion, for example mer-eng/3; first show how it compares.",
      click.argument("address", metavar="NAME/NUMBER"))  # fmt: skip

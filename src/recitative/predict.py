@@ -33,6 +33,8 @@ class Emotion:
     probabilities: dict[str, float]  # a quadrant each, sum 1
     arousal: float  # probability that it is positive, 0..1
     valence: float  # probability that it is positive, 0..1
+    arousal_range: tuple[float, float]  # the lowest and the highest answer of one network
+    valence_range: tuple[float, float]  # both are the answer, where there is one network
 
 
 @dataclass(frozen=True)
@@ -91,27 +93,39 @@ class Predictor:
             UserError: the file cannot be read, is silent, or is shorter than one segment; or the
                 model answers with what is no number.
         """
-        features = FeatureConfig.model_validate(self.description["features"])
-        samples = load_audio(path, features.sample_rate)
-        seconds = len(samples) / features.sample_rate
-        frames = log_mel(samples, features)
+        samples = load_audio(path, self.features.sample_rate)
+        seconds = len(samples) / self.features.sample_rate
+        return self.hear(str(path), seconds, log_mel(samples, self.features))
+
+    @property
+    def features(self) -> FeatureConfig:
+        """What the networks were trained on."""
+        return FeatureConfig.model_validate(self.description["features"])
+
+    def hear(self, name: str, seconds: float, frames: np.ndarray) -> Prediction:
+        """The same from the log-mel frames (T, n_mels) of a file that is called `name`.
+
+        Raises:
+            UserError: they are fewer than one segment; or the model answers with what is no number.
+        """
+        features = self.features
         span, hop = features.segment_frames, features.segment_hop
         if len(frames) < span:
             least = f"{(span - 1) * features.hop_length / features.sample_rate:.2f} s"
-            raise UserError(f"{path}: {seconds:.2f} s is too short; at least {least} are needed")
+            raise UserError(f"{name}: {seconds:.2f} s is too short; at least {least} are needed")
         starts = np.arange(0, len(frames) - span + 1, hop)
-        table = np.concatenate(list(self._probabilities(frames, starts, span)))
-        if not np.isfinite(table).all():
+        networks = np.concatenate(list(self._probabilities(frames, starts, span)), axis=1)
+        if not np.isfinite(networks).all():
             raise UserError(
-                f"{path}: the model's answer is no number (its weights are damaged, or its training "
+                f"{name}: the model's answer is no number (its weights are damaged, or its training "
                 "diverged); use another model"
             )
         rate = features.hop_length / features.sample_rate
         timeline = [
-            emotion(row, start * rate, min((start + span) * rate, seconds))
-            for start, row in zip(starts.tolist(), table, strict=True)
+            emotion(networks[:, i], start * rate, min((start + span) * rate, seconds))
+            for i, start in enumerate(starts.tolist())
         ]
-        return Prediction(str(path), seconds, emotion(table.mean(0), 0.0, seconds), timeline)
+        return Prediction(name, seconds, emotion(networks.mean(1), 0.0, seconds), timeline)
 
     @torch.no_grad()
     def _probabilities(
@@ -121,13 +135,17 @@ class Predictor:
             chosen = starts[first : first + EVALUATION_BATCH]
             batch = np.stack([frames[start : start + span].T for start in chosen])
             x = self.compute.batch({"x": torch.from_numpy(batch)[:, None]})
-            each = [probabilities(model, x, self.compute) for model in self.models]
-            yield np.mean(each, axis=0)
+            yield np.stack([probabilities(model, x, self.compute) for model in self.models])
 
 
-def emotion(row: np.ndarray, start: float, end: float) -> Emotion:
-    """Six probabilities (Q1..Q4, arousal, valence) as an Emotion."""
+def emotion(networks: np.ndarray, start: float, end: float) -> Emotion:
+    """The answers (K, 6) of K networks, each Q1..Q4, arousal, valence, as an Emotion: their mean."""
+    row = networks.mean(0)
     *quadrants, arousal, valence = (round(float(p), 4) for p in row)
     each = dict(zip(QUADRANTS, quadrants, strict=True))
     top = QUADRANTS[int(row[:4].argmax())]
-    return Emotion(round(start, 3), round(end, 3), top, each, arousal, valence)
+    lowest, highest = networks.min(0)[4:], networks.max(0)[4:]
+    ranges = [
+        (round(float(a), 4), round(float(b), 4)) for a, b in zip(lowest, highest, strict=True)
+    ]
+    return Emotion(round(start, 3), round(end, 3), top, each, arousal, valence, *ranges)

@@ -218,7 +218,10 @@ def test_the_answer_as_json_has_all_that_is_told(bundle: Path, tmp_path: Path) -
     [one] = json.loads(answer.read_text(encoding="utf-8"))
     assert set(one) == {"file", "seconds", "whole", "timeline", "model"}
     assert one["model"] == str(bundle)
-    assert set(one["whole"]) == {"start", "end", "quadrant", "probabilities", "arousal", "valence"}
+    assert set(one["whole"]) == {
+        "start", "end", "quadrant", "probabilities", "arousal", "valence", "arousal_range",
+        "valence_range",
+    }  # fmt: skip
     assert set(one["whole"]["probabilities"]) == {"Q1", "Q2", "Q3", "Q4"}
 
 
@@ -265,8 +268,11 @@ def test_an_ensemble_answers_the_mean_of_its_members(
     )
     assert alone[0] == Predictor.load(bundle, CPU).predict(path).timeline
     assert alone[0] != alone[1]
+    assert all(one.arousal_range == (one.arousal, one.arousal) for one in alone[0])
     for both, *each in zip(together, *alone, strict=True):
         assert both.arousal == pytest.approx(np.mean([one.arousal for one in each]), abs=1e-4)
+        assert both.arousal_range == tuple(sorted(one.arousal for one in each))
+        assert both.valence_range == tuple(sorted(one.valence for one in each))
         for quadrant, p in both.probabilities.items():
             mean = np.mean([one.probabilities[quadrant] for one in each])
             assert p == pytest.approx(mean, abs=1e-4)

@@ -240,19 +240,23 @@ def resolve(address: str) -> Version:
     return version
 
 
-def _known() -> str:
-    """Every version there is, with its alias."""
-    names = []
+def versions() -> list[tuple[Version, str | None]]:
+    """Every version there is, by name and number, with its alias."""
+    found = []
     for model in client().search_registered_models():
-        aliases = {str(number): f" ({alias})" for alias, number in model.aliases.items()}
-        for found in client().search_model_versions(f"name = '{model.name}'"):
-            number = str(found.version)
-            text = f"{model.name}/{number}{aliases.get(number, '')}"
-            names.append((model.name, int(number), text))
+        aliases = {str(number): alias for alias, number in model.aliases.items()}
+        for one in client().search_model_versions(f"name = '{model.name}'"):
+            found.append((_version(one), aliases.get(str(one.version))))
+    return sorted(found, key=lambda pair: (pair[0].name, int(pair[0].number)))
+
+
+def _known() -> str:
+    """The versions there are, in a few words."""
+    names = [one.short + (f" ({alias})" if alias else "") for one, alias in versions()]
     if not names:
         return "there is none yet: `make demo` or `dvc repro` makes one"
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return f"there are {', '.join(text for *_, text in sorted(names)[:_LISTED])}{more}"
+    return f"there are {', '.join(names[:_LISTED])}{more}"
 
 
 def _version(found: "ModelVersion") -> Version:
