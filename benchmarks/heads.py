@@ -195,7 +195,9 @@ def table(cache: Path, music: str, kind: str, seeds: list[int]) -> str:
                 task
             ]
 
-            def f1(one: pd.DataFrame, true=true, task=task, classes=classes) -> float:
+            def f1(
+                one: pd.DataFrame, true: Any = true, task: str = task, classes: int = classes
+            ) -> float:
                 at = np.asarray(true, np.int64) * classes + decisions(one, task)
                 counted = np.bincount(at, minlength=classes**2).reshape(classes, classes)
                 return float(macro_f1_from_confusion(counted))
