@@ -136,3 +136,16 @@ def test_an_effect_changes_what_is_heard_and_no_label(tmp_path):
         assert (composed == planted) == (name.suffix == ".csv"), name
     path = next((folders["pretraining"]).rglob("*.mp3"))
     assert soundfile.info(path).duration == pytest.approx(1, abs=0.1)
+
+
+def test_the_page_has_the_figures(project_root):
+    page = (project_root / "docs" / "truth.md").read_text(encoding="utf-8")
+    for low, high in BANDS.values():
+        assert f"{low:.0f}–{high:.0f} Hz" in page
+    assert f"{100 * RIGHT:.0f} % of the calls" in page
+    assert f"so {100 * (RIGHT + (1 - RIGHT) / 4):.1f} % are right" in page
+    assert "{} to {} s".format(*effects.CALL_SECONDS) in page
+    assert "{:g} to {:g} calls a second".format(*effects.PACE) in page
+    assert "{:g} to {:g} dB above".format(*effects.LEVEL) in page
+    assert f"single calls ± {effects.CALL_LEVEL:g} dB" in page
+    assert f"up to {effects.SHIFT:g} octaves" in page

@@ -107,7 +107,7 @@ SMALL: dict[str, Any] = {
     "pretrain.epochs": 7,
     "transfer.repeats": 1,
 }
-UNLABELLED, UNLABELLED_MINUTES = ("scae", "cpc"), 12.0  # what these learn from
+UNLABELLED, UNLABELLED_MINUTES = ("scae", "cpc"), 6.0  # what these learn from
 _DONE, _LOCK, _VERDICTS = Path("done.json"), Path("truth.lock"), Path("verdicts.json")
 
 
