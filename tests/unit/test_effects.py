@@ -143,7 +143,7 @@ def test_the_page_has_the_figures(project_root):
     for low, high in BANDS.values():
         assert f"{low:.0f}–{high:.0f} Hz" in page
     assert f"{100 * RIGHT:.0f} % of the calls" in page
-    assert f"so {100 * (RIGHT + (1 - RIGHT) / 4):.0f} % are right" in page
+    assert f"so {100 * (RIGHT + (1 - RIGHT) / 4):.1f} % are right" in page
     assert "{} to {} s".format(*effects.CALL_SECONDS) in page
     assert "{:g} to {:g} calls a second".format(*effects.PACE) in page
     assert "{:g} to {:g} dB above".format(*effects.LEVEL) in page
