@@ -11,7 +11,7 @@ async function until(what) { while (!what()) await frame(); }
 const ready = (panel) => panel?.answer && !panel.root.hasAttribute("aria-busy");
 const cursor = (panel) => panel.length * parseFloat(panel.cursor.style.left) / 100;
 const point = (panel) => [panel.point.getAttribute("cx"), panel.point.getAttribute("cy")].join();
-const key = (name) => document.body.dispatchEvent(new KeyboardEvent("keydown", { key: name, bubbles: true, cancelable: true }));
+const key = (name, where = document.body) => where.dispatchEvent(new KeyboardEvent("keydown", { key: name, bubbles: true, cancelable: true }));
 function drop(panel, file) {
   const data = new DataTransfer();
   data.items.add(file);
@@ -50,6 +50,8 @@ async function look() {
   told.quarter = [media.currentTime / first.length, cursor(first) / first.length];
   key("ArrowLeft");
   told.left = media.currentTime;
+  key("ArrowRight", first.seek);
+  told.right = media.currentTime;
   first.seek.value = 1.5;
   first.seek.dispatchEvent(new Event("input"));
   told.slid = [media.currentTime, cursor(first), first.seek.getAttribute("aria-valuetext")];

@@ -296,9 +296,10 @@ class Panel {
 }
 
 function keys(event) {
-  if (event.target.closest("select, input, button, a") || event.ctrlKey || event.metaKey || event.altKey) return;
-  const panel = panels.find((one) => one.player.isPlaying()) ?? panels.find((one) => one.answer);
-  if (!panel) return;
+  if (event.target.closest("select, input:not(.seek), button, a") || event.ctrlKey || event.metaKey || event.altKey) return;
+  const here = event.target.closest(".panel")?.panel; // where the focus is
+  const panel = here ?? panels.find((one) => one.player.isPlaying()) ?? panels.find((one) => one.answer);
+  if (!panel?.answer) return;
   if (event.key === " ") panel.player.playPause();
   else if (event.key === "ArrowLeft") panel.goto(panel.player.getCurrentTime() - STEP);
   else if (event.key === "ArrowRight") panel.goto(panel.player.getCurrentTime() + STEP);
