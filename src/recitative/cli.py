@@ -34,8 +34,28 @@ ENDPOINT = click.option(
 ADDRESS = click.argument("address", metavar="s3://BUCKET/PREFIX")
 
 
+SECTIONS = {  # of the help: every command stands in one
+    "Use": ("predict", "serve", "promote", "use-data", "use-demo"),
+    "Inspect": ("summary", "params", "protocol", "audit", "agreement"),
+    "Plan and try": ("power", "cost", "matrix", "truth", "faults", "clean"),
+    "Share": ("publish", "remote", "server"),
+    "Pipeline (`dvc repro` runs these)": (
+        "corpus", "index", "split", "featurize", "search", "pretrain", "transfer", "controls",
+        "evaluate", "claims", "register", "report",
+    ),
+}  # fmt: skip
+
+
 class _Commands(click.Group):
-    """Commands that say in one line what keeps the MLflow store from being used."""
+    """Commands in sections, which say in one line what keeps the MLflow store from being used."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands by what they are for."""
+        limit = formatter.width - 6 - max(map(len, self.commands))
+        for title, names in SECTIONS.items():
+            with formatter.section(title):
+                short = [self.commands[name].get_short_help_str(limit) for name in names]
+                formatter.write_dl(list(zip(names, short, strict=True)))
 
     def invoke(self, ctx: click.Context) -> Any:
         from recitative.tracking.store import readable_store

@@ -25,6 +25,15 @@ def invoke(*arguments: str) -> Any:
     return CliRunner().invoke(cli.cli, arguments)
 
 
+def test_every_command_stands_once_in_the_help() -> None:
+    named = [name for names in cli.SECTIONS.values() for name in names]
+    assert sorted(named) == sorted(cli.cli.commands)
+    shown = invoke("--help").output
+    for title, names in cli.SECTIONS.items():
+        assert f"\n{title}:\n" in shown
+        assert all(f"\n  {name} " in shown for name in names)
+
+
 @pytest.mark.parametrize("name", STAGES)
 def test_every_stage_is_a_command_with_its_matrix_as_choices(name: str) -> None:
     stage = STAGES[name]
