@@ -2,7 +2,7 @@
 
 Every encoder is pretrained on as many minutes of English speech: on tava with its labels, on tava with
 its labels permuted, and by SCAE and CPC on LibriSpeech, whose utterances are long enough for CPC. The
-frozen encoder's codes are pooled over time (mean and deviation), and the classifier's pooled head is
+frozen encoder's codes are pooled over time (mean and deviation), and the classifier's default head is
 trained on them in grouped folds, so that every song is tested once. The random encoder has the music's
 mel statistics and batch-norm statistics. `log-mel` has no encoder: mean and deviation of each band.
 
@@ -59,7 +59,7 @@ ENCODERS = ("emotion", "shuffled_emotions", "random", "scae", "cpc")
 
 
 class Ready(nn.Module):
-    """In the place of an encoder whose pooled codes, (B, F, 1), are there already."""
+    """In the place of an encoder whose pooled codes, (B, F), are there already."""
 
     def __init__(self, features: int):
         super().__init__()
@@ -90,7 +90,7 @@ def speech_of(
 
 @torch.no_grad()
 def pooled(encoder: ConvEncoder, music: LabelledSegments) -> np.ndarray:
-    """Mean and deviation over time of every segment's code, (N, F, 1)."""
+    """Mean and deviation over time of every segment's code, (N, F)."""
     encoder.eval()
     pool, found = TimePooling(), []
     for rows in np.array_split(
@@ -99,7 +99,7 @@ def pooled(encoder: ConvEncoder, music: LabelledSegments) -> np.ndarray:
         with torch.autocast("cpu", torch.bfloat16):
             code: Tensor = encoder(music.x(rows).contiguous(memory_format=torch.channels_last))
         found.append(pool(code.float()).numpy())
-    return np.concatenate(found)[:, :, None]
+    return np.concatenate(found)
 
 
 def macro_f(
@@ -112,7 +112,7 @@ def macro_f(
         stub: Any = Ready(codes.shape[1])
         model = EmotionClassifier(stub, "pooled", params.transfer.classifier)
         mode = TRANSFER_MODES["feature_extraction"]
-        for _ in fit_mode(mode, model, music, parts, codes, params.transfer, compute, seed):
+        for _ in fit_mode(mode, model, music, parts.refit, codes, params.transfer, compute, seed):
             pass
         predicted = predict_segments(model, music, parts.test, compute, codes)
         table = music.predictions(parts.test, predicted.astype(np.float64))
@@ -133,12 +133,8 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     params = load_params()
-    frozen = params.transfer.frozen.model_copy(update={"epochs": 40, "patience": 8})
     encoder_config = params.encoder.model_copy(update={"filters": tuple(chosen.filters)})
     pretrain = params.pretrain.model_copy(update={"epochs": chosen.epochs, "batch_size": 32})
-    params = params.model_copy(
-        update={"transfer": params.transfer.model_copy(update={"frozen": frozen})}
-    )
     features = params.features
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -168,7 +164,7 @@ def main() -> None:
             f"{total_seconds(read) / 60:.1f} min; {len(songs)} songs, {len(music.start)} segments"
         )
         frames = music.x(np.arange(len(music.start))).numpy()[:, 0]
-        plain = np.concatenate([frames.mean(2), frames.std(2)], 1)[:, :, None]
+        plain = np.concatenate([frames.mean(2), frames.std(2)], 1)
         plain = (plain - plain.mean(0)) / plain.std(0)
         for seed in range(1, chosen.seeds + 1):
             print(
